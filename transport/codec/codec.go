@@ -1,0 +1,58 @@
+// Package codec turns the contract's messages into JSON and back. It is the only place that does:
+// what the wire looks like, how large a message may be and what is said about a bad one is decided
+// here, for the gateway and for its clients alike.
+package codec
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// MaxMessage is the size in bytes that a message may have on either wire, both ways.
+const MaxMessage = 4 << 20
+
+// The contract's own field names, and unset fields written too: what the platform's clients read.
+var marshal = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
+
+// A newer client may say more than this contract knows. Both spellings of a name are understood.
+var unmarshal = protojson.UnmarshalOptions{DiscardUnknown: true}
+
+// Append appends message as one JSON object to dst. It fails if a string of the message is not
+// UTF-8. The output's white space is random by protojson's design: compare it parsed, never as text.
+func Append(dst []byte, message proto.Message) ([]byte, error) {
+	out, err := marshal.MarshalAppend(dst, message)
+	if err != nil {
+		return dst, fmt.Errorf("encode %s as JSON: %w", message.ProtoReflect().Descriptor().Name(), err)
+	}
+	return out, nil
+}
+
+// Decode parses data, one JSON object, into message. It keeps nothing of data. Fields that the
+// contract doesn't know are ignored. The error is a [*SyntaxError].
+func Decode(data []byte, message proto.Message) error {
+	if err := unmarshal.Unmarshal(data, message); err != nil {
+		return &SyntaxError{Message: string(message.ProtoReflect().Descriptor().Name()), Detail: detail(err)}
+	}
+	return nil
+}
+
+// SyntaxError says that what a peer sent is not the message that it should be. Its text quotes the
+// peer's own words and nothing else, so it may be sent back.
+type SyntaxError struct {
+	Message string // the contract's name for what was expected
+	Detail  string // what is wrong, and where
+}
+
+func (e *SyntaxError) Error() string {
+	return "not a " + e.Message + ": " + e.Detail
+}
+
+// detail strips protojson's prefix, which is written with a space or a no-break space at random so
+// that nobody parses it.
+func detail(err error) string {
+	text := strings.TrimPrefix(err.Error(), "proto:")
+	return strings.TrimLeft(text, " \u00a0")
+}

@@ -1,0 +1,142 @@
+package codec_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
+)
+
+func TestOutputKeepsTheContractsNamesAndWritesUnsetFields(t *testing.T) {
+	action := &dap.Action{RequestID: "r1", Action: &dap.Action_Grep{Grep: &dap.Grep{Pattern: "x"}}}
+	out, err := codec.Append(nil, action)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatal(err)
+	}
+	grep := got["grep"].(map[string]any)
+	for _, name := range []string{"search_directory", "pattern", "case_insensitive"} {
+		if _, ok := grep[name]; !ok {
+			t.Errorf("%s is missing from %s", name, out)
+		}
+	}
+}
+
+func TestUnknownFieldsAreIgnored(t *testing.T) {
+	var event dap.ClientEvent
+	err := codec.Decode([]byte(`{"heartbeat":{"timestamp":"7","mood":"fine"},"later":1}`), &event)
+	if err != nil || event.GetHeartbeat().GetTimestamp() != 7 {
+		t.Errorf("got %v, %v", &event, err)
+	}
+}
+
+func TestABadMessageIsToldWhatIsWrongAndWhere(t *testing.T) {
+	for _, bad := range []string{"", "hello", "[]", "null,", `{"startRequest":7}`, `{"heartbeat":{"timestamp":"x"}}`, "{\"stopWorkflow\":{\"reason\":\"\xff\"}}"} {
+		err := codec.Decode([]byte(bad), &dap.ClientEvent{})
+		var syntax *codec.SyntaxError
+		if !errors.As(err, &syntax) {
+			t.Errorf("%q: got %v, want a SyntaxError", bad, err)
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "not a ClientEvent: ") || strings.Contains(err.Error(), "proto:") || syntax.Detail == "" {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestWhatIsEncodedDecodesToTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{
+			WorkflowID:         rapid.String().Draw(t, "workflow"),
+			Goal:               rapid.String().Draw(t, "goal"),
+			ClientCapabilities: rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "capabilities"),
+			Streaming:          proto.Bool(rapid.Bool().Draw(t, "streaming")),
+		}}}
+		encoded, err := codec.Append(nil, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out dap.ClientEvent
+		if err := codec.Decode(encoded, &out); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(in, &out) {
+			t.Fatalf("%v became %v", in, &out)
+		}
+	})
+}
+
+func TestABufferTakesAMessageOfTheLimitAndNoMore(t *testing.T) {
+	for _, test := range []struct {
+		size int
+		want error
+	}{{0, nil}, {1023, nil}, {1024, nil}, {1025, nil}, {codec.MaxMessage, nil}, {codec.MaxMessage + 1, codec.ErrTooBig}, {codec.MaxMessage * 2, codec.ErrTooBig}} {
+		message := bytes.Repeat([]byte("x"), test.size)
+		source := bytes.NewReader(message)
+		buffer := codec.NewBuffer()
+		if err := buffer.Fill(source); !errors.Is(err, test.want) {
+			t.Errorf("%d bytes: %v, want %v", test.size, err, test.want)
+		} else if err == nil && !bytes.Equal(buffer.Bytes, message) {
+			t.Errorf("%d bytes: got %d back", test.size, len(buffer.Bytes))
+		}
+		if read := test.size - source.Len(); read > codec.MaxMessage+1 {
+			t.Errorf("%d bytes: %d of them were read", test.size, read)
+		}
+		buffer.Free()
+	}
+}
+
+func TestABufferPassesAReadErrorOn(t *testing.T) {
+	broken := errors.New("broken")
+	buffer := codec.NewBuffer()
+	defer buffer.Free()
+	if err := buffer.Fill(iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The pool would otherwise hold the largest message ever seen, once for each buffer.
+func TestThePoolDoesNotKeepALargeBuffer(t *testing.T) {
+	large := codec.NewBuffer()
+	large.Bytes = make([]byte, codec.MaxMessage)
+	large.Free()
+	for range 100 {
+		if buffer := codec.NewBuffer(); cap(buffer.Bytes) >= codec.MaxMessage {
+			t.Fatal("the large buffer came back")
+		}
+	}
+}
+
+func BenchmarkDecodeActionResponse(b *testing.B) {
+	data := []byte(`{"actionResponse":{"requestID":"r1","plainTextResponse":{"response":"` + strings.Repeat("x", 512) + `","error":""}}}`)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		var event dap.ClientEvent
+		if err := codec.Decode(data, &event); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendAction(b *testing.B) {
+	action := &dap.Action{RequestID: "r1", Action: &dap.Action_RunReadFile{RunReadFile: &dap.ReadFile{Filepath: "main.go"}}}
+	for b.Loop() {
+		buffer := codec.NewBuffer()
+		var err error
+		if buffer.Bytes, err = codec.Append(buffer.Bytes, action); err != nil {
+			b.Fatal(err)
+		}
+		buffer.Free()
+	}
+}
