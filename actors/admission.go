@@ -1,0 +1,107 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// TicketLife is how long a ticket is good for. During a drain it is [drainTicketLife]: what lies
+// between admission and session is one HTTP upgrade, and a drain must not wait long for one that
+// will never come.
+const TicketLife = 10 * time.Second
+
+const drainTicketLife = time.Second
+
+// Ticket is the supervisor's leave to upgrade one request. Use it with Start, or cancel it.
+type Ticket struct {
+	supervisor *Supervisor
+	id         uint64
+}
+
+// Start makes a session of what the upgrade brought and returns its ID. From here on the session
+// owns all of parts, also if a drain has begun since: the session is then drained at once. On an
+// error ([ErrTicketVoid], [ErrDraining]) the caller still owns it, and should close the connection
+// with [CloseGoingAway].
+func (t *Ticket) Start(parts Session) (id string, err error) {
+	if parts.Client == nil || parts.Agent == nil {
+		return "", errors.New("a session needs a Client and an Agent")
+	}
+	answer, err := ask[started](context.Background(), t.supervisor, func(reply chan<- started) any {
+		return startSession{t.id, parts, reply}
+	})
+	if err != nil {
+		return "", err
+	}
+	return answer.id, answer.err
+}
+
+// Cancel gives an unused ticket back. After Start it does nothing.
+func (t *Ticket) Cancel() {
+	t.supervisor.engine.Send(t.supervisor.pid, ticketDone{t.id})
+}
+
+type admit struct{ reply chan<- admission }
+
+type admission struct {
+	ticket uint64
+	err    error
+}
+
+type startSession struct {
+	ticket uint64
+	parts  Session
+	reply  chan<- started
+}
+
+type started struct {
+	id  string
+	err error
+}
+
+// ticketDone says that nobody will use a ticket any more.
+type ticketDone struct{ id uint64 }
+
+func (s *supervisor) admit() admission {
+	if s.closed() {
+		return admission{err: ErrDraining}
+	}
+	if limit := s.options.MaxSessions; limit > 0 && len(s.sessions)+len(s.tickets) >= limit {
+		return admission{err: ErrFull}
+	}
+	s.lastTicket++
+	done := ticketDone{s.lastTicket}
+	s.tickets[done.id] = time.AfterFunc(TicketLife, func() { s.engine.Send(s.self, done) })
+	return admission{ticket: done.id}
+}
+
+// startSession spawns the session under the ticket. Admission and drain being messages to one
+// mailbox, a session that is started here is either among those that a later drain tells, or is
+// told by the one that has begun.
+func (s *supervisor) startSession(m startSession) started {
+	if !s.useTicket(m.ticket) {
+		return started{err: ErrTicketVoid}
+	}
+	c := &child{id: newID(), remote: m.parts.Remote, began: time.Now()}
+	s.sessions[c.id] = c
+	c.pid = s.spawn(newSession(c.id, s.self, &s.options, m.parts), "session", c.id)
+	if s.closed() {
+		s.tell(c)
+	}
+	return started{id: c.id}
+}
+
+func (s *supervisor) ticketDone(id uint64) {
+	if s.useTicket(id) {
+		s.advance()
+	}
+}
+
+func (s *supervisor) useTicket(id uint64) bool {
+	timer, valid := s.tickets[id]
+	if valid {
+		timer.Stop()
+		delete(s.tickets, id)
+	}
+	return valid
+}

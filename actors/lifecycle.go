@@ -1,0 +1,377 @@
+package actors
+
+// This file decides; session.go does. Nothing here knows time, sockets or goroutines, so that
+// lifecycle_test.go can walk every state that any sequence of events leads to.
+
+// Phase is how far a session has come. It only ever moves forward.
+type Phase uint8
+
+// The phases of a session, in their order.
+const (
+	PhaseOpening  Phase = iota // upgraded; the startRequest, the lease and the agent's stream are awaited
+	PhaseServing               // messages flow both ways
+	PhaseStopping              // the agent was told to stop; what it still says reaches the client
+	PhaseClosing               // the agent is gone: lease, close frame, the client's answer
+	PhaseStopped               // nothing of the session is left
+)
+
+func (p Phase) String() string {
+	return [...]string{"opening", "serving", "stopping", "closing", "stopped"}[p]
+}
+
+// lifecycle is a session's state. Its zero value has not begun.
+type lifecycle struct {
+	phase   Phase
+	busy    work   // what runs, and will report
+	leased  bool   // the lease is held, and nobody is releasing it
+	severed bool   // the agent's stream was cancelled
+	cut     bool   // the client's connection is dead
+	told    bool   // the close frame was handed out
+	grace   bool   // a drain lets the workflow run on for a while
+	end     ending // what is or will be told of the end
+}
+
+// work is a set of a session's goroutines. Each ends with one event that has its bit in done.
+type work uint8
+
+const (
+	readClient work = 1 << iota
+	openAgent
+	receiveAgent
+	sendStop
+	releaseLease
+	tellClient
+)
+
+// ending is how a session ended, for its supervisor, and how the client is told.
+type ending struct {
+	outcome Outcome
+	code    int
+	reason  string
+}
+
+// event is something that happened to a session.
+type event struct {
+	kind  eventKind
+	done  work   // the work that this event is the end of
+	end   ending // where the event may end the session: how
+	stop  string // where the event may stop the agent: the reason it is given
+	gone  bool   // clientEnded: nothing can be written to the client any more
+	grace bool   // drainAsked: the workflow may run on for a while
+}
+
+type eventKind uint8
+
+const (
+	drainAsked eventKind = iota
+	killed
+	panicked // in one of the session's goroutines, or in Receive
+
+	startTimedOut
+	graceTimedOut
+	stopTimedOut
+	closeTimedOut
+
+	startReceived // the client's first message was a startRequest
+	leaseTaken
+	agentOpened // its stream is open, and the startRequest is on it
+	openFailed
+	agentEnded
+	stopSent
+	leaseReleased // or could not be: the store frees it by itself
+	clientLost    // writing to the client failed
+	clientEnded   // nothing more will be read from the client
+	clientTold    // the close handshake is over, one way or the other
+)
+
+// effect is something that the session must do now.
+type effect struct {
+	kind  effectKind
+	end   ending // doTellClient
+	stop  string // doStopAgent: the reason
+	timer timer  // doArm
+}
+
+type effectKind uint8
+
+const (
+	doReadClient effectKind = iota
+	doOpenAgent
+	doReceiveAgent
+	doStopAgent
+	doSeverAgent // cancel the agent's stream, or its opening
+	doReleaseLease
+	doTellClient // send the close frame, wait for the answer
+	doCutClient  // close the client's connection
+	doArm        // start a timer, in place of the one before
+	doDisarm
+	doFinish // all has returned: acknowledge, and end the actor
+)
+
+type timer uint8
+
+const (
+	startTimer timer = iota
+	graceTimer
+	stopTimer
+	closeTimer
+)
+
+// begin is the first step of every session.
+func begin() (lifecycle, []effect) {
+	t := turn{}
+	t.run(readClient, effect{kind: doReadClient})
+	t.arm(startTimer)
+	return t.lifecycle, t.effects
+}
+
+// next is the whole story: in this state, after this event, that is to be done. An event that
+// means nothing in a state changes nothing.
+func (l lifecycle) next(ev event) (lifecycle, []effect) {
+	if l.phase == PhaseStopped || ev.done != 0 && l.busy&ev.done == 0 {
+		return l, nil
+	}
+	t := turn{lifecycle: l}
+	t.busy &^= ev.done
+	t.take(ev)
+	t.settle()
+	return t.lifecycle, t.effects
+}
+
+// turn is one step: the state as it changes, and the effects so far.
+type turn struct {
+	lifecycle
+	effects []effect
+}
+
+func (t *turn) take(ev event) {
+	switch ev.kind {
+	case drainAsked:
+		t.drain(ev)
+	case killed:
+		t.kill(ev.end)
+	case panicked:
+		t.fail(ev.end)
+	case startTimedOut:
+		t.startTimedOut(ev)
+	case graceTimedOut:
+		if t.phase == PhaseServing && t.grace {
+			t.stopAgent(ev.end, ev.stop)
+		}
+	case stopTimedOut:
+		t.stopTimedOut()
+	case closeTimedOut:
+		if t.phase == PhaseClosing {
+			t.cutClient()
+		}
+	case startReceived:
+		if t.phase == PhaseOpening && !t.runs(openAgent) {
+			t.run(openAgent, effect{kind: doOpenAgent})
+		}
+	case leaseTaken:
+		t.leaseTaken()
+	case agentOpened:
+		t.agentOpened()
+	case openFailed, agentEnded:
+		t.agentEnded(ev.end)
+	case leaseReleased:
+		t.tellClient()
+	case clientLost:
+		t.clientLost(ev)
+	case clientEnded:
+		t.clientEnded(ev)
+	case clientTold:
+		t.cutClient()
+	}
+}
+
+// drain: who has a workflow running may get a grace, who has none stops at once. Where the end is
+// under way already, only its timer may have to be brought forward.
+func (t *turn) drain(ev event) {
+	switch {
+	case t.phase == PhaseServing && ev.grace:
+		t.grace = true
+		t.arm(graceTimer)
+	case t.phase <= PhaseServing:
+		t.stopAgent(ev.end, ev.stop)
+	case t.phase == PhaseStopping:
+		t.arm(stopTimer)
+	default:
+		t.arm(closeTimer)
+	}
+}
+
+// kill ends the session from any state, without a word to anybody: all that runs returns because
+// both of its ends are cut.
+func (t *turn) kill(end ending) {
+	t.end = end
+	t.phase = PhaseClosing
+	t.do(effect{kind: doDisarm})
+	t.severAgent()
+	t.cutClient()
+	t.release()
+}
+
+// fail ends the session after a panic. The stream is not asked to stop: whoever would have seen
+// its answer may be the one that panicked.
+func (t *turn) fail(end ending) {
+	if t.phase == PhaseClosing {
+		t.cutClient()
+		return
+	}
+	t.end = end
+	t.severAndClose()
+}
+
+// startTimedOut covers the wait for the startRequest and for the agent that it is meant for.
+func (t *turn) startTimedOut(ev event) {
+	switch {
+	case t.phase != PhaseOpening:
+	case t.runs(openAgent):
+		t.end = agentUnavailable
+		t.severAndClose()
+	default:
+		t.end = ev.end
+		t.close()
+	}
+}
+
+func (t *turn) stopTimedOut() {
+	if t.phase != PhaseStopping {
+		return
+	}
+	if t.end.outcome == Drained || t.end.outcome == ClientGone {
+		t.end.outcome = Cancelled
+	}
+	t.severAndClose()
+}
+
+func (t *turn) leaseTaken() {
+	if !t.runs(openAgent) {
+		return
+	}
+	t.leased = true
+	if t.phase == PhaseClosing {
+		t.release()
+	}
+}
+
+func (t *turn) agentOpened() {
+	t.run(receiveAgent, effect{kind: doReceiveAgent})
+	switch {
+	case t.phase == PhaseOpening:
+		t.phase = PhaseServing
+		t.do(effect{kind: doDisarm})
+	case t.phase == PhaseStopping && t.severed:
+		t.close()
+	}
+}
+
+// agentEnded: unasked, the agent's end is the session's; asked, any end will do.
+func (t *turn) agentEnded(end ending) {
+	switch t.phase {
+	case PhaseOpening, PhaseServing:
+		t.end = end
+		t.close()
+	case PhaseStopping:
+		t.close()
+	}
+}
+
+func (t *turn) clientLost(ev event) {
+	if t.cut {
+		return
+	}
+	t.cutClient()
+	if t.phase <= PhaseServing {
+		t.stopAgent(ev.end, ev.stop)
+	}
+}
+
+func (t *turn) clientEnded(ev event) {
+	t.cut = t.cut || ev.gone
+	if t.phase <= PhaseServing {
+		t.stopAgent(ev.end, ev.stop)
+	}
+}
+
+// stopAgent asks the agent to end its stream, where there is one or will be.
+func (t *turn) stopAgent(end ending, reason string) {
+	t.end = end
+	if !t.runs(openAgent | receiveAgent) {
+		t.close()
+		return
+	}
+	t.phase = PhaseStopping
+	t.run(sendStop, effect{kind: doStopAgent, stop: reason})
+	t.arm(stopTimer)
+}
+
+func (t *turn) severAgent() {
+	t.severed = true
+	t.do(effect{kind: doSeverAgent})
+}
+
+// severAndClose doesn't wait for an agent that was asked long enough. Only an opening is waited
+// for: it may have taken the lease, and ends as soon as it is severed.
+func (t *turn) severAndClose() {
+	t.severAgent()
+	if t.runs(openAgent) {
+		t.phase = PhaseStopping
+		t.do(effect{kind: doDisarm})
+		return
+	}
+	t.close()
+}
+
+// close begins the last part: the lease first, so that a client that comes back finds it free.
+func (t *turn) close() {
+	t.phase = PhaseClosing
+	t.arm(closeTimer)
+	if t.leased {
+		t.release()
+		return
+	}
+	t.tellClient()
+}
+
+func (t *turn) release() {
+	if !t.leased {
+		return
+	}
+	t.leased = false
+	t.run(releaseLease, effect{kind: doReleaseLease})
+}
+
+func (t *turn) tellClient() {
+	if t.cut || t.told {
+		t.cutClient()
+		return
+	}
+	t.told = true
+	t.run(tellClient, effect{kind: doTellClient, end: t.end})
+}
+
+func (t *turn) cutClient() {
+	t.cut = true
+	t.do(effect{kind: doCutClient})
+}
+
+// settle ends the session once nothing of it runs.
+func (t *turn) settle() {
+	if t.phase == PhaseClosing && t.busy == 0 && !t.leased {
+		t.phase = PhaseStopped
+		t.do(effect{kind: doFinish})
+	}
+}
+
+func (t *turn) run(w work, e effect) {
+	t.busy |= w
+	t.do(e)
+}
+
+func (t *turn) runs(w work) bool { return t.busy&w != 0 }
+
+func (t *turn) arm(timer timer) { t.do(effect{kind: doArm, timer: timer}) }
+
+func (t *turn) do(e effect) { t.effects = append(t.effects, e) }

@@ -1,0 +1,237 @@
+package actors
+
+import (
+	"fmt"
+	"math/bits"
+	"testing"
+)
+
+// events are all that can happen to a session, in every variant that the lifecycle tells apart.
+// They are offered in every state, whether or not it makes sense there.
+var events = func() []event {
+	drained := ending{Drained, CloseGoingAway, DefaultReason}
+	gone := clientEvent(&ClosedError{Code: CloseNormal})
+	faulty := clientEvent(&Fault{Code: CloseInvalidData, Reason: "not a ClientEvent"})
+	all := []event{
+		{kind: drainAsked, end: drained, stop: stopShutdown},
+		{kind: drainAsked, end: drained, stop: stopShutdown, grace: true},
+		{kind: killed, end: killedEnding},
+		{kind: panicked, end: internalError},
+		{kind: startTimedOut, end: startExpected},
+		{kind: graceTimedOut, end: drained, stop: stopShutdown},
+		{kind: stopTimedOut},
+		{kind: closeTimedOut},
+		{kind: startReceived},
+		{kind: leaseTaken},
+		{kind: agentOpened, done: openAgent},
+		{kind: openFailed, done: openAgent, end: agentUnavailable},
+		{kind: agentEnded, done: receiveAgent, end: ending{Completed, CloseNormal, ""}},
+		{kind: agentEnded, done: receiveAgent, end: internalError},
+		{kind: stopSent, done: sendStop},
+		{kind: leaseReleased, done: releaseLease},
+		{kind: clientLost, end: lostEnding, stop: stopPingFailed},
+		gone, faulty,
+		{kind: clientTold, done: tellClient},
+	}
+	for w := readClient; w <= tellClient; w <<= 1 {
+		all = append(all, event{kind: panicked, done: w, end: internalError})
+	}
+	return all
+}()
+
+// ends are the events with which the work of a session ends, whatever it was.
+var ends = func() (ends []event) {
+	for _, ev := range events {
+		if ev.done != 0 {
+			ends = append(ends, ev)
+		}
+	}
+	return ends
+}()
+
+// possible leaves out what cannot happen because its cause does not run. Only the lifecycle's own
+// account of what runs is asked, so a wrong account shows as a state that cannot be left.
+func possible(l lifecycle, ev event) bool {
+	switch ev.kind {
+	case startReceived:
+		return l.busy&readClient != 0
+	case leaseTaken:
+		return l.busy&openAgent != 0 && !l.leased && l.busy&releaseLease == 0
+	case clientLost:
+		return l.busy&receiveAgent != 0
+	}
+	return ev.done == 0 || l.busy&ev.done != 0
+}
+
+type walk struct {
+	t           *testing.T
+	seen        map[lifecycle]bool
+	queue       []lifecycle
+	transitions int
+}
+
+func (w *walk) add(l lifecycle) {
+	if !w.seen[l] {
+		w.seen[l] = true
+		w.queue = append(w.queue, l)
+	}
+}
+
+// walkAll visits every state that any sequence of events leads to.
+func walkAll(t *testing.T, check func(from lifecycle, ev event, to lifecycle, effects []effect)) map[lifecycle]bool {
+	w := &walk{t: t, seen: map[lifecycle]bool{}}
+	first, _ := begin()
+	w.add(first)
+	for len(w.queue) > 0 {
+		from := w.queue[0]
+		w.queue = w.queue[1:]
+		for _, ev := range events {
+			if !possible(from, ev) {
+				continue
+			}
+			to, effects := from.next(ev)
+			check(from, ev, to, effects)
+			w.transitions++
+			w.add(to)
+		}
+	}
+	t.Logf("%d states, %d transitions", len(w.seen), w.transitions)
+	return w.seen
+}
+
+func TestInvariantsHoldInEveryReachableState(t *testing.T) {
+	phases := map[Phase]int{}
+	fail := func(from lifecycle, ev event, to lifecycle, format string, args ...any) {
+		t.Errorf("%s\n  from %+v\n  on   %+v\n  to   %+v", fmt.Sprintf(format, args...), from, ev, to)
+	}
+	states := walkAll(t, func(from lifecycle, ev event, to lifecycle, effects []effect) {
+		if to.phase < from.phase {
+			fail(from, ev, to, "a phase went back")
+		}
+		if from.phase == PhaseStopped && (to != from || len(effects) > 0) {
+			fail(from, ev, to, "something happened after stopped: %v", effects)
+		}
+		if finished := count(effects, doFinish); finished != 0 && from.phase == PhaseStopped || finished != boolToInt(to.phase == PhaseStopped && from.phase != PhaseStopped) {
+			fail(from, ev, to, "%d acknowledgements", finished)
+		}
+		if to.phase == PhaseStopped && (to.busy != 0 || to.leased) {
+			fail(from, ev, to, "something outlived the session")
+		}
+		if count(effects, doTellClient) > 0 {
+			if from.told {
+				fail(from, ev, to, "a second close frame")
+			}
+			if to.busy&(openAgent|receiveAgent) != 0 && !to.severed {
+				fail(from, ev, to, "a close frame before the agent ended or was cancelled")
+			}
+			if to.busy&openAgent != 0 {
+				fail(from, ev, to, "a close frame while a lease may still be taken")
+			}
+			if to.leased || to.busy&releaseLease != 0 {
+				fail(from, ev, to, "a close frame before the lease was released")
+			}
+		}
+		if count(effects, doStopAgent) > 0 && from.phase >= PhaseStopping {
+			fail(from, ev, to, "a second stopWorkflow")
+		}
+		if count(effects, doSeverAgent) > 0 && from.phase == PhaseServing && ev.kind != killed && ev.kind != panicked {
+			fail(from, ev, to, "the agent was cancelled before it was asked to stop")
+		}
+		if begun := workOf(effects); bits.OnesCount8(uint8(begun)) > 0 && from.busy&^ev.done&begun != 0 {
+			fail(from, ev, to, "work was started that was running already")
+		}
+		if to.phase == PhaseStopped && to.end.outcome == "" {
+			fail(from, ev, to, "stopped without an outcome")
+		}
+	})
+	for state := range states {
+		phases[state.phase]++
+	}
+	for phase := PhaseOpening; phase <= PhaseStopped; phase++ {
+		t.Logf("%-8s %d states", phase, phases[phase])
+		if phases[phase] == 0 {
+			t.Errorf("no state is %s: the walk is cut short", phase)
+		}
+	}
+}
+
+// Whatever state a session is in, once it is killed it ends as soon as its work has returned, in
+// whatever order and however that goes.
+func TestTheKillEndsEveryState(t *testing.T) {
+	for state := range walkAll(t, func(lifecycle, event, lifecycle, []effect) {}) {
+		if state.phase == PhaseStopped {
+			continue
+		}
+		after, effects := state.next(event{kind: killed, end: killedEnding})
+		if after.end.outcome != Killed || !after.cut || !after.severed {
+			t.Errorf("%+v: killed, but %+v", state, after)
+		}
+		if after.busy != 0 && (count(effects, doCutClient) == 0 || count(effects, doSeverAgent) == 0) {
+			t.Errorf("%+v: nothing makes the work return: %v", state, effects)
+		}
+		endsBy(t, after, ends)
+	}
+}
+
+// Without a kill, the timers and the ends of the work are enough: nobody is waited for for ever.
+func TestTimersAndReturnsEndEveryState(t *testing.T) {
+	timers := []event{{kind: startTimedOut, end: startExpected}, {kind: stopTimedOut}, {kind: closeTimedOut}}
+	for state := range walkAll(t, func(lifecycle, event, lifecycle, []effect) {}) {
+		if state.phase <= PhaseServing && state.busy&receiveAgent != 0 {
+			continue // a session that is served lasts for as long as both sides like
+		}
+		endsBy(t, state, append(timers, ends...))
+	}
+}
+
+// endsBy: every order of the given events that goes on as long as something changes leads to
+// PhaseStopped.
+func endsBy(t *testing.T, from lifecycle, offered []event) {
+	seen := map[lifecycle]bool{}
+	var visit func(lifecycle)
+	visit = func(l lifecycle) {
+		if seen[l] {
+			return
+		}
+		seen[l] = true
+		stuck := true
+		for _, ev := range offered {
+			if !possible(l, ev) {
+				continue
+			}
+			if next, _ := l.next(ev); next != l {
+				stuck = false
+				visit(next)
+			}
+		}
+		if stuck && l.phase != PhaseStopped {
+			t.Errorf("from %+v\n  stuck in %+v", from, l)
+		}
+	}
+	visit(from)
+}
+
+func count(effects []effect, kind effectKind) (n int) {
+	for _, e := range effects {
+		n += boolToInt(e.kind == kind)
+	}
+	return n
+}
+
+func workOf(effects []effect) (w work) {
+	starts := map[effectKind]work{
+		doReadClient: readClient, doOpenAgent: openAgent, doReceiveAgent: receiveAgent,
+		doStopAgent: sendStop, doReleaseLease: releaseLease, doTellClient: tellClient,
+	}
+	for _, e := range effects {
+		w |= starts[e.kind]
+	}
+	return w
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,78 @@
+package actors
+
+import (
+	"sync"
+
+	"github.com/lastcall-go/lastcall/proto/dap"
+)
+
+// outgoing is the way from a session to its agent. It sees to it that one goroutine sends at a
+// time (grpc-go allows no more), that startRequest is first and that stopWorkflow is last.
+type outgoing struct {
+	ready  chan struct{} // closed once there is a stream, or will be none
+	mu     sync.Mutex    // held during a Send, which blocks as long as the agent doesn't read
+	stream Stream        // nil until start
+	last   bool          // nothing more may be sent
+}
+
+func newOutgoing() *outgoing {
+	return &outgoing{ready: make(chan struct{})}
+}
+
+// start sends the startRequest on the stream that all later messages go to. It reports false, and
+// sends nothing, if the session was stopped before.
+func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.last {
+		return false
+	}
+	o.stream = stream
+	close(o.ready)
+	_ = stream.Send(request) // a stream that broke says so in Receive
+	return true
+}
+
+// send passes a message of the client's on; it waits for start. What comes after the last message
+// is dropped.
+func (o *outgoing) send(message *dap.ClientEvent) {
+	<-o.ready
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.last {
+		_ = o.stream.Send(message)
+	}
+}
+
+// stop makes stopWorkflow the last message. It reports false, and sends nothing, if there is no
+// workflow to stop: startRequest never went out, and now never will.
+func (o *outgoing) stop(reason string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.finish()
+	if o.stream == nil {
+		return false
+	}
+	_ = o.stream.Send(stopWorkflow(reason))
+	return true
+}
+
+// abandon says that there will be no stream.
+func (o *outgoing) abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.finish()
+}
+
+func (o *outgoing) finish() {
+	if o.stream == nil && !o.last {
+		close(o.ready)
+	}
+	o.last = true
+}
+
+func stopWorkflow(reason string) *dap.ClientEvent {
+	return &dap.ClientEvent{Response: &dap.ClientEvent_StopWorkflow{
+		StopWorkflow: &dap.StopWorkflowRequest{Reason: reason},
+	}}
+}

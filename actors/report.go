@@ -1,0 +1,118 @@
+package actors
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Report is what a drain leaves behind. As JSON its durations are seconds.
+type Report struct {
+	Reason   string          `json:"reason"`
+	Started  time.Time       `json:"started"`
+	Took     Seconds         `json:"took_seconds"`
+	Totals   map[Outcome]int `json:"totals"`   // of the sessions
+	Sessions []SessionReport `json:"sessions"` // in the order in which they stopped
+	Services []ServiceReport `json:"services"` // in the order in which they stopped
+}
+
+// SessionReport is how one session ended.
+type SessionReport struct {
+	ID       string  `json:"id"`
+	Workflow string  `json:"workflow"` // empty where no startRequest came, or it named none
+	Age      Seconds `json:"age_seconds"`
+	Outcome  Outcome `json:"outcome"`
+	Took     Seconds `json:"stop_seconds"` // from being told to stop; 0 where it ended untold
+}
+
+// ServiceReport is how one service ended.
+type ServiceReport struct {
+	Name    string  `json:"name"`
+	Outcome Outcome `json:"outcome"`
+	Took    Seconds `json:"stop_seconds"`
+}
+
+// Seconds is a duration that JSON shows in seconds, to the millisecond.
+type Seconds time.Duration
+
+func (s Seconds) String() string {
+	return time.Duration(s).Round(time.Millisecond).String()
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(s).Round(time.Millisecond).Seconds())
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Seconds) UnmarshalJSON(data []byte) error {
+	var seconds float64
+	if err := json.Unmarshal(data, &seconds); err != nil {
+		return err
+	}
+	*s = Seconds(time.Duration(seconds * float64(time.Second)).Round(time.Millisecond))
+	return nil
+}
+
+func newReport(reason string, began time.Time) Report {
+	return Report{
+		Reason:   reason,
+		Started:  began,
+		Totals:   make(map[Outcome]int),
+		Sessions: []SessionReport{},
+		Services: []ServiceReport{},
+	}
+}
+
+func (r *Report) addSession(s SessionReport) {
+	r.Sessions = append(r.Sessions, s)
+	r.Totals[s.Outcome]++
+}
+
+// Err is nil if everybody stopped by the deadline, and otherwise a [*KilledError].
+func (r *Report) Err() error {
+	var killed KilledError
+	for _, s := range r.Sessions {
+		if s.Outcome == Killed {
+			killed.Sessions = append(killed.Sessions, s.ID)
+		}
+	}
+	for _, s := range r.Services {
+		if s.Outcome == Killed {
+			killed.Services = append(killed.Services, s.Name)
+		}
+	}
+	if killed.Sessions == nil && killed.Services == nil {
+		return nil
+	}
+	return &killed
+}
+
+// KilledError names who was still there at the drain's deadline.
+type KilledError struct {
+	Sessions []string // IDs
+	Services []string // names
+}
+
+func (e *KilledError) Error() string {
+	var parts []string
+	if len(e.Sessions) > 0 {
+		parts = append(parts, listing("session", e.Sessions))
+	}
+	if len(e.Services) > 0 {
+		parts = append(parts, listing("service", e.Services))
+	}
+	return "had to be killed: " + strings.Join(parts, "; ")
+}
+
+// listing keeps an error that may name thousands readable.
+func listing(what string, names []string) string {
+	const most = 10
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" and %d more", len(names)-most)
+		names = names[:most]
+	}
+	return what + " " + strings.Join(names, ", ") + more
+}

@@ -1,0 +1,275 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/anthdm/hollywood/actor"
+
+	"github.com/lastcall-go/lastcall/proto/dap"
+)
+
+// Session is what a session is made of. The session owns all of it from [Ticket.Start] on, and has
+// let go of all of it when it has stopped.
+type Session struct {
+	Client Client // required
+	Agent  Agent  // required
+	Leaser Leaser // nil: workflows are not leased
+	Remote string // the client's address, for events; may be empty
+}
+
+// session is the actor: it turns messages into events, asks its lifecycle what to do, and does it.
+// Receive never blocks. What blocks runs in a goroutine that ends with a message to the session,
+// and the session ends when the last of them has.
+type session struct {
+	Session
+	id         string
+	supervisor *actor.PID
+	limits     *Options
+	engine     *actor.Engine
+	self       *actor.PID
+
+	life    lifecycle
+	running sync.WaitGroup
+	timer   *time.Timer
+	out     *outgoing
+	stream  context.Context    // what the agent's stream and the lease's taking live in
+	sever   context.CancelFunc // ends it
+
+	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
+	workflow   string
+	agent      Stream
+	lease      Lease
+	began      time.Time
+	stopBegan  time.Time
+	drained    ending    // how a drain ends this session
+	graceUntil time.Time // zero: no drain with a grace came
+	deadline   time.Time // zero: no drain came
+	err        error     // what ended the session, for the log
+}
+
+// message carries an event to the session, with what the lifecycle doesn't look at.
+type message struct {
+	event
+	start  *dap.ClientEvent
+	lease  Lease
+	stream Stream
+	err    error
+}
+
+// kill tells a child that the deadline has come.
+type kill struct{}
+
+func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
+	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now()}
+	s.stream, s.sever = context.WithCancel(context.Background())
+	return s
+}
+
+// Receive implements [actor.Receiver]. No panic leaves it: hollywood would restart an actor whose
+// socket is half used, and past the restarts end the process.
+func (s *session) Receive(c *actor.Context) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(v)
+		}
+	}()
+	switch m := c.Message().(type) {
+	case actor.Started:
+		s.engine, s.self = c.Engine(), c.PID()
+		s.engine.BroadcastEvent(SessionStarted{ID: s.id, Remote: s.Remote, At: s.began})
+		s.enter(begin())
+	case Drain:
+		s.drain(m)
+	case kill:
+		s.step(event{kind: killed, end: killedEnding})
+	case message:
+		s.take(m)
+	case actor.Stopped:
+		s.stopped()
+	}
+}
+
+// take keeps what a goroutine brought, and lets the lifecycle decide.
+func (s *session) take(m message) {
+	switch m.kind {
+	case startReceived:
+		s.start, s.workflow = m.start, m.start.GetStartRequest().GetWorkflowID()
+		if s.life.phase != PhaseOpening {
+			s.out.abandon() // nobody will open a stream; the pump must not wait for one
+		}
+	case leaseTaken:
+		s.lease = m.lease
+	case agentOpened:
+		s.agent, s.start = m.stream, nil
+	}
+	if s.err == nil && !s.expected(m.kind) {
+		s.err = m.err
+	}
+	s.step(m.event)
+}
+
+// expected: an end that the session itself brought about comes with errors that tell nothing.
+func (s *session) expected(kind eventKind) bool {
+	switch kind {
+	case openFailed, agentEnded, clientLost, clientEnded:
+		return s.life.phase > PhaseServing
+	}
+	return false
+}
+
+// drain: a drain may come again, and then only brings forward what the one before set.
+func (s *session) drain(d Drain) {
+	s.deadline = earlier(s.deadline, d.Deadline)
+	s.graceUntil = earlier(s.graceUntil, time.Now().Add(d.Grace))
+	s.drained = ending{Drained, CloseGoingAway, cutReason(cmp.Or(d.Reason, DefaultReason))}
+	s.step(event{kind: drainAsked, end: s.drained, stop: stopShutdown, grace: time.Until(s.graceUntil) > 0})
+}
+
+func (s *session) step(ev event) {
+	s.enter(s.life.next(ev))
+}
+
+func (s *session) enter(next lifecycle, effects []effect) {
+	if next.phase == PhaseStopping && s.life.phase < PhaseStopping {
+		s.stopBegan = time.Now()
+	}
+	s.life = next
+	for _, e := range effects {
+		s.perform(e)
+	}
+}
+
+func (s *session) perform(e effect) {
+	switch e.kind {
+	case doReadClient:
+		s.spawn(readClient, s.readClient)
+	case doOpenAgent:
+		start := s.start
+		s.spawn(openAgent, func() message { return s.openAgent(start) })
+	case doReceiveAgent:
+		stream := s.agent
+		s.spawn(receiveAgent, func() message { return s.receiveAgent(stream) })
+	case doStopAgent:
+		s.spawn(sendStop, func() message { return s.stopAgent(e.stop) })
+	case doSeverAgent:
+		s.sever()
+	case doReleaseLease:
+		lease := s.lease
+		s.spawn(releaseLease, func() message { return s.releaseLease(lease) })
+	case doTellClient:
+		s.spawn(tellClient, func() message { return s.tellClient(e.end) })
+	case doCutClient:
+		s.Client.Abort()
+	case doArm:
+		s.arm(e.timer)
+	case doDisarm:
+		s.disarm()
+	case doFinish:
+		s.disarm()
+		s.engine.Poison(s.self) // the actor's last message is actor.Stopped
+	}
+}
+
+// arm starts a timer in place of the one before: a session waits for one thing at a time.
+func (s *session) arm(which timer) {
+	s.disarm()
+	ev := event{kind: startTimedOut, end: startExpected}
+	due := s.began.Add(s.limits.StartTimeout)
+	switch which {
+	case graceTimer:
+		ev, due = event{kind: graceTimedOut, end: s.drained, stop: stopShutdown}, s.graceUntil
+	case stopTimer:
+		ev, due = event{kind: stopTimedOut}, s.stopBegan.Add(s.limits.StopTimeout)
+		if !s.deadline.IsZero() { // the client must still be told before it
+			due = earlier(due, s.deadline.Add(-s.limits.CloseTimeout))
+		}
+	case closeTimer:
+		ev, due = event{kind: closeTimedOut}, time.Now().Add(s.limits.CloseTimeout)
+	}
+	s.timer = time.AfterFunc(time.Until(due), func() { s.post(message{event: ev}) })
+}
+
+func (s *session) disarm() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// spawn runs a goroutine of the session's. Whatever becomes of it, its end reaches the session.
+func (s *session) spawn(w work, run func() message) {
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		defer func() {
+			if v := recover(); v != nil {
+				s.post(message{event: event{kind: panicked, done: w, end: internalError}, err: newPanicError(v)})
+			}
+		}()
+		s.post(run())
+	}()
+}
+
+func (s *session) post(m message) {
+	s.engine.Send(s.self, m)
+}
+
+// panicked ends the session after a panic in Receive. If even that panics, everything is let go of
+// without asking the lifecycle.
+func (s *session) panicked(v any) {
+	defer func() {
+		if recover() != nil {
+			s.sever()
+			s.engine.Poison(s.self)
+		}
+	}()
+	if s.err == nil {
+		s.err = newPanicError(v)
+	}
+	s.step(event{kind: panicked, end: internalError})
+}
+
+// stopped is the last thing an actor does; hollywood has taken it off its registry before. If it
+// was not the lifecycle that ended it, all is cut here, and waited for elsewhere: the actor may be
+// on the goroutine of whoever stopped it.
+func (s *session) stopped() {
+	if s.life.phase == PhaseStopped {
+		s.acknowledge()
+		return
+	}
+	s.life.end = killedEnding
+	s.disarm()
+	s.sever()
+	go func() {
+		s.Client.Abort()
+		s.out.abandon()
+		s.running.Wait()
+		s.acknowledge()
+	}()
+}
+
+func (s *session) acknowledge() {
+	s.sever() // nothing listens to it any more; a context that is never cancelled is never freed
+	s.engine.Send(s.supervisor, Stopped{
+		ID:       s.id,
+		Workflow: s.workflow,
+		Outcome:  s.life.end.outcome,
+		Code:     s.life.end.code,
+		Reason:   s.life.end.reason,
+		Err:      s.err,
+	})
+}
+
+// PanicError is the error of a session or a service that panicked.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func newPanicError(v any) *PanicError { return &PanicError{Value: v, Stack: debug.Stack()} }
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }

@@ -1,0 +1,328 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/anthdm/hollywood/actor"
+)
+
+// Options are the limits of a supervisor and of its sessions. A zero value is the default that the
+// field names.
+type Options struct {
+	// Engine is the actor engine to run on. Nil: one of the supervisor's own.
+	Engine *actor.Engine
+
+	// MaxSessions is how many sessions there may be, requests on their way to one included. 0: no
+	// limit.
+	MaxSessions int
+
+	// StartTimeout is what a session has until its startRequest is with the agent. 0: 30 s.
+	StartTimeout time.Duration
+
+	// StopTimeout is what an agent has to end its stream once it was told to stop; then the stream
+	// is cancelled. 0: 10 s.
+	StopTimeout time.Duration
+
+	// CloseTimeout is what a session has to release its lease and a client to answer the close
+	// frame; then the connection is cut. 0: 5 s.
+	CloseTimeout time.Duration
+}
+
+// The defaults of [Options].
+const (
+	DefaultStartTimeout = 30 * time.Second
+	DefaultStopTimeout  = 10 * time.Second
+	DefaultCloseTimeout = 5 * time.Second
+)
+
+// inboxSize is the number of messages that a session's inbox starts with; hollywood's default
+// would cost 24 KiB a session. Only control passes through it.
+const inboxSize = 8
+
+// Errors of [Supervisor.Admit] and [Ticket.Start]. A draining supervisor never admits again.
+var (
+	ErrDraining   = errors.New("draining: no new sessions")
+	ErrFull       = errors.New("full: no more sessions at a time")
+	ErrTicketVoid = errors.New("ticket void: it was used, cancelled, or too old")
+	ErrClosed     = errors.New("supervisor closed")
+)
+
+// Supervisor admits sessions, knows them and drains them. Its methods may be called from any
+// goroutine; all but Ready go through its actor's mailbox, one after the other.
+type Supervisor struct {
+	engine *actor.Engine
+	pid    *actor.PID
+	ready  *atomic.Bool
+	gone   chan struct{} // closed when the actor has ended
+	close  sync.Once
+}
+
+// NewSupervisor starts a supervisor. The caller ends it with [Supervisor.Close].
+func NewSupervisor(options Options) (*Supervisor, error) {
+	options.StartTimeout = cmp.Or(options.StartTimeout, DefaultStartTimeout)
+	options.StopTimeout = cmp.Or(options.StopTimeout, DefaultStopTimeout)
+	options.CloseTimeout = cmp.Or(options.CloseTimeout, DefaultCloseTimeout)
+	if options.Engine == nil {
+		engine, err := actor.NewEngine(actor.NewEngineConfig())
+		if err != nil {
+			return nil, fmt.Errorf("start an actor engine: %w", err)
+		}
+		options.Engine = engine
+	}
+	s := &Supervisor{engine: options.Engine, ready: new(atomic.Bool), gone: make(chan struct{})}
+	s.ready.Store(true)
+	child := &supervisor{
+		options:  options,
+		engine:   options.Engine,
+		ready:    s.ready,
+		gone:     s.gone,
+		sessions: make(map[string]*child),
+		tickets:  make(map[uint64]*time.Timer),
+	}
+	s.pid = s.engine.Spawn(func() actor.Receiver { return child }, "supervisor")
+	return s, nil
+}
+
+// PID is where a [Drain] can be sent: engine.Send(supervisor.PID(), actors.Drain{…}).
+func (s *Supervisor) PID() *actor.PID { return s.pid }
+
+// Engine is the engine that the supervisor runs on.
+func (s *Supervisor) Engine() *actor.Engine { return s.engine }
+
+// Ready is false from the first moment of a drain on, also while its delay still admits.
+func (s *Supervisor) Ready() bool { return s.ready.Load() }
+
+// Admit asks for leave to upgrade one request. It fails with [ErrDraining] or [ErrFull] as long as
+// that is so. The caller must use the ticket within [TicketLife], or cancel it.
+func (s *Supervisor) Admit(ctx context.Context) (*Ticket, error) {
+	answer, err := ask[admission](ctx, s, func(reply chan<- admission) any { return admit{reply} })
+	if err != nil {
+		return nil, err
+	}
+	if answer.err != nil {
+		return nil, answer.err
+	}
+	return &Ticket{supervisor: s, id: answer.ticket}, nil
+}
+
+// Add runs a service and drains it in its stage. It fails with [ErrDraining] once a drain has
+// begun. Names should be unique: reports and errors use them.
+func (s *Supervisor) Add(name string, stage Stage, run Service) error {
+	answer, err := ask[error](context.Background(), s, func(reply chan<- error) any {
+		return addService{name, stage, run, reply}
+	})
+	return cmp.Or(err, answer)
+}
+
+// Listen calls f with each event of the engine's event stream, one after the other, until stop is
+// called. stop returns when f has seen everything that was sent before, or after a second.
+func (s *Supervisor) Listen(f func(event any)) (stop func()) {
+	return listen(s.engine, f)
+}
+
+// Close ends the supervisor. Sessions that are still there are killed: drain before.
+func (s *Supervisor) Close() {
+	s.close.Do(func() {
+		_, _ = s.Drain(context.Background(), Drain{Deadline: time.Now()})
+		s.engine.Poison(s.pid)
+		<-s.gone
+	})
+}
+
+// ask sends the supervisor a message and waits for its reply, for ctx, or for its end.
+func ask[R any](ctx context.Context, s *Supervisor, message func(chan<- R) any) (answer R, err error) {
+	reply := make(chan R, 1)
+	s.engine.Send(s.pid, message(reply))
+	select {
+	case answer = <-reply:
+	case <-s.gone:
+		err = ErrClosed
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return answer, err
+}
+
+// supervisor is the actor. Its sessions and services are actors too, but no children in
+// hollywood's sense: a hollywood parent that ends waits for each child without a bound, and keeps
+// one that ended during its own Spawn for ever.
+type supervisor struct {
+	options Options
+	engine  *actor.Engine
+	self    *actor.PID
+	ready   *atomic.Bool
+	gone    chan struct{}
+
+	sessions   map[string]*child
+	services   []*child // in order of registration
+	tickets    map[uint64]*time.Timer
+	lastTicket uint64
+	draining   *drain // nil: not yet
+}
+
+// child is a session or a service as its supervisor sees it.
+type child struct {
+	id     string
+	pid    *actor.PID
+	stage  Stage // sessions are in the stage WithSessions
+	remote string
+	began  time.Time
+	told   time.Time // zero: not told to stop
+}
+
+// Stopped is a child's acknowledgement: its last message, sent exactly once, when nothing of it is
+// left.
+type Stopped struct {
+	ID       string // of a session; the name of a service
+	Workflow string
+	Outcome  Outcome
+	Code     int
+	Reason   string
+	Err      error
+
+	service bool
+}
+
+type addService struct {
+	name  string
+	stage Stage
+	run   Service
+	reply chan<- error
+}
+
+// Receive implements [actor.Receiver]. The supervisor survives a panic: it holds what all sessions
+// depend on.
+func (s *supervisor) Receive(c *actor.Context) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.engine.BroadcastEvent(SupervisorPanicked{newPanicError(v)})
+		}
+	}()
+	switch m := c.Message().(type) {
+	case actor.Started:
+		s.self = c.PID()
+	case admit:
+		m.reply <- s.admit()
+	case startSession:
+		m.reply <- s.startSession(m)
+	case ticketDone:
+		s.ticketDone(m.id)
+	case addService:
+		m.reply <- s.addService(m)
+	case Stopped:
+		s.childStopped(m)
+	case Drain:
+		s.drain(m, waiter{pid: c.Sender()})
+	case drainCall:
+		s.drain(m.Drain, waiter{reply: m.reply})
+	case drainStep:
+		m(s)
+	case actor.Stopped:
+		s.end()
+	}
+}
+
+// spawn starts a child's actor under a name that tells whose child it is.
+func (s *supervisor) spawn(receiver actor.Receiver, kind, id string) *actor.PID {
+	producer := func() actor.Receiver { return receiver }
+	return s.engine.Spawn(producer, s.self.ID+"/"+kind, actor.WithID(id), actor.WithInboxSize(inboxSize))
+}
+
+func (s *supervisor) addService(m addService) error {
+	if s.draining != nil {
+		return ErrDraining
+	}
+	c := &child{id: m.name, stage: m.stage, began: time.Now()}
+	s.services = append(s.services, c)
+	c.pid = s.spawn(newService(m.name, s.self, m.run), "service", newID())
+	return nil
+}
+
+// childStopped is the end of a child. One that was given up at the deadline is no child any more.
+func (s *supervisor) childStopped(m Stopped) {
+	if m.service {
+		s.serviceStopped(m)
+	} else {
+		s.sessionStopped(m)
+	}
+	s.advance()
+}
+
+func (s *supervisor) sessionStopped(m Stopped) {
+	c := s.sessions[m.ID]
+	if c == nil {
+		return
+	}
+	delete(s.sessions, m.ID)
+	report := SessionReport{ID: m.ID, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
+	s.engine.BroadcastEvent(SessionStopped{SessionReport: report, Remote: c.remote, Code: m.Code, Reason: m.Reason, Err: m.Err})
+	if s.draining != nil {
+		s.draining.report.addSession(report)
+		s.progressed()
+	}
+}
+
+func (s *supervisor) serviceStopped(m Stopped) {
+	for i, c := range s.services {
+		if c.id != m.ID {
+			continue
+		}
+		s.services = append(s.services[:i], s.services[i+1:]...)
+		report := ServiceReport{Name: m.ID, Outcome: m.Outcome, Took: c.took()}
+		s.engine.BroadcastEvent(ServiceStopped{ServiceReport: report, Err: m.Err})
+		if s.draining != nil {
+			s.draining.report.Services = append(s.draining.report.Services, report)
+		}
+		return
+	}
+}
+
+// end lets go of the children of a supervisor that somebody stopped without a drain.
+func (s *supervisor) end() {
+	for _, c := range s.children() {
+		s.engine.Send(c.pid, kill{})
+	}
+	for id := range s.tickets {
+		s.ticketDone(id)
+	}
+	if s.draining != nil {
+		s.draining.stopTimers()
+	}
+	close(s.gone)
+}
+
+func (s *supervisor) children() []*child {
+	all := append([]*child(nil), s.services...)
+	for _, c := range s.sessions {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (c *child) took() Seconds {
+	if c.told.IsZero() {
+		return 0
+	}
+	return Seconds(time.Since(c.told))
+}
+
+// newID returns 80 random bits in lower case: unique without anybody to ask.
+func newID() string {
+	return strings.ToLower(rand.Text()[:16])
+}
+
+// earlier returns the first of two moments; a zero one never comes.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
