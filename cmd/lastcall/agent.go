@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/lastcall-go/lastcall/transport/scripted"
+)
+
+// agentCmd is the scripted agent's flags.
+type agentCmd struct {
+	Listen string        `default:"127.0.0.1:50052" placeholder:"ADDR" help:"Where gateways open streams (default ${default})."`
+	Pace   time.Duration `default:"2s" placeholder:"D" help:"Pause before each step of the scenario (default ${default})."`
+}
+
+// Help is shown by "lastcall agent --help".
+func (*agentCmd) Help() string {
+	return `It plays a small scenario for every workflow, keeps checkpoints in memory, and resumes from
+the last one.
+
+Example:
+  lastcall agent --pace 1s &
+  lastcall serve --agent 127.0.0.1:50052`
+}
+
+// Run implements the command.
+func (c *agentCmd) Run(std streams) error {
+	if c.Pace < 0 {
+		return usageError{fmt.Errorf("--pace %v: must be at least 0s", c.Pace)}
+	}
+	listener, err := listen("listen", c.Listen)
+	if err != nil {
+		return usageError{err}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	fmt.Fprintln(std.err, "scripted agent on", listener.Addr())
+	return scripted.New(scripted.Options{Pace: c.Pace}).Serve(ctx, listener)
+}

@@ -1,0 +1,107 @@
+// Command lastcall is a gateway for agent sessions that ends them well: see its README, or
+//
+//	lastcall serve --help
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the server, or the workflow, failed
+	exitUsage  = 2 // nothing was started: a flag, a port or a target is wrong
+	exitKilled = 3 // somebody had to be killed for the drain to end
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// streams are the process's own, or a test's.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+// cli is the grammar of the command line.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run the gateway."`
+	Agent   agentCmd   `cmd:"" help:"Run the scripted agent alone."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// usageError says that what was asked for can't be started. It is told in one line.
+type usageError struct{ error }
+
+// killedError says that the drain had to kill somebody.
+type killedError struct{ error }
+
+func run(args []string, std streams) int {
+	var grammar cli
+	leave, status := false, exitOK
+	parser := kong.Must(&grammar,
+		kong.Name("lastcall"),
+		kong.Description("Ends long-lived agent sessions well."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.DefaultEnvars("LASTCALL"),
+		kong.Writers(std.out, std.err),
+		kong.Exit(func(code int) { leave, status = true, code }), // --help
+		kong.Bind(std),
+	)
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if leave {
+		return status
+	}
+	if err != nil {
+		err = usageError{fmt.Errorf("%w (try 'lastcall --help')", err)}
+	} else {
+		err = command.Run()
+	}
+	return exitCode(err, std.err)
+}
+
+// exitCode tells an error that nobody has told yet, in one line.
+func exitCode(err error, stderr io.Writer) int {
+	var usage usageError
+	var killed killedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &killed):
+		return exitKilled
+	case errors.As(err, &usage):
+		fmt.Fprintln(stderr, "lastcall:", err)
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, "lastcall:", err)
+	return exitFailed
+}
+
+type versionCmd struct{}
+
+// Run implements the command.
+func (versionCmd) Run(std streams) error {
+	_, err := fmt.Fprintln(std.out, "lastcall", version())
+	return err
+}
+
+// version is the module's, as the Go toolchain recorded it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

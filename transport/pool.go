@@ -1,0 +1,213 @@
+package transport
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/codec"
+)
+
+// Defaults of [PoolOptions].
+const (
+	DefaultStreamsPerConnection = 100
+	DefaultKeepalive            = 6 * time.Minute
+	DefaultIdleTimeout          = time.Minute
+)
+
+const (
+	// streamWindow bounds what the agent can send ahead on a stream that its session doesn't read;
+	// grpc-go's own estimate would let it grow to 16 MiB.
+	streamWindow = 128 << 10
+	// connWindow is shared by the streams of a connection. grpc-go gives it back as data arrives,
+	// read or not, so a stream that isn't read doesn't hold up the others.
+	connWindow = 1 << 20
+
+	maxUserAgent = 256
+)
+
+// PoolOptions say where the agent is and how its connections are used.
+type PoolOptions struct {
+	// Target is a gRPC target, such as "agent.example:50052" or "dns:///agent.example:50052".
+	Target string
+
+	// TLS encrypts the connections. Nil: plaintext.
+	TLS *tls.Config
+
+	// StreamsPerConnection is how many streams share a connection: a server takes no more than its
+	// MAX_CONCURRENT_STREAMS, 100 behind many proxies, and a stream past that waits. 0: 100.
+	StreamsPerConnection int
+
+	// Keepalive is how long a connection with streams may be silent before it is pinged. A stock
+	// gRPC server closes a connection that pings more often than every 5 minutes, with all its
+	// sessions. 0: 6 min; grpc-go makes at least 10 s of it.
+	Keepalive time.Duration
+
+	// IdleTimeout is how long a connection without streams is kept. 0: 1 min.
+	IdleTimeout time.Duration
+
+	// UserAgent is the gateway's part of the user agent, after the client's. Empty: "lastcall".
+	UserAgent string
+
+	// DialOptions are added to the pool's own, such as a dialer for connections in memory.
+	DialOptions []grpc.DialOption
+}
+
+// Pool is the connections to one agent. It opens one when every one it has is full, shares them
+// among the sessions whose clients have the same user agent (gRPC has one for a connection), and
+// closes those that have idled. The agent need not be reachable: a connection keeps trying, and
+// sessions are told meanwhile.
+type Pool struct {
+	options PoolOptions
+
+	mu     sync.Mutex
+	conns  []*pooled
+	closed bool
+}
+
+// pooled is a connection with the streams it carries.
+type pooled struct {
+	*grpc.ClientConn
+	userAgent string
+	streams   int
+	idle      *time.Timer // runs while there are none
+}
+
+var errPoolClosed = errors.New("connection pool closed")
+
+// NewPool checks the options; it doesn't connect. An error says that Target doesn't parse.
+func NewPool(options PoolOptions) (*Pool, error) {
+	options.StreamsPerConnection = cmp.Or(options.StreamsPerConnection, DefaultStreamsPerConnection)
+	options.Keepalive = cmp.Or(options.Keepalive, DefaultKeepalive)
+	options.IdleTimeout = cmp.Or(options.IdleTimeout, DefaultIdleTimeout)
+	options.UserAgent = cmp.Or(options.UserAgent, "lastcall")
+	p := &Pool{options: options}
+	conn, err := p.dial("")
+	if err != nil {
+		return nil, fmt.Errorf("agent target %q: %w", options.Target, err)
+	}
+	return p, conn.Close()
+}
+
+// Serve implements [actors.Service]: it closes the connections when ctx is done. It belongs to the
+// stage AfterSessions.
+func (p *Pool) Serve(ctx context.Context) error {
+	<-ctx.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	var errs []error
+	for _, c := range p.conns {
+		c.stopIdle()
+		errs = append(errs, c.Close())
+	}
+	p.conns = nil
+	return errors.Join(errs...)
+}
+
+// Agent is the agent for one client. userAgent is the client's, and may be anything.
+func (p *Pool) Agent(userAgent string) actors.Agent {
+	return pooledAgent{p, cleanUserAgent(userAgent)}
+}
+
+// take finds a connection with room for one more stream, or opens one.
+func (p *Pool) take(userAgent string) (*pooled, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errPoolClosed
+	}
+	for _, c := range p.conns {
+		if c.userAgent == userAgent && c.streams < p.options.StreamsPerConnection {
+			c.stopIdle()
+			c.streams++
+			return c, nil
+		}
+	}
+	conn, err := p.dial(userAgent)
+	if err != nil {
+		return nil, err
+	}
+	c := &pooled{ClientConn: conn, userAgent: userAgent, streams: 1}
+	p.conns = append(p.conns, c)
+	return c, nil
+}
+
+func (p *Pool) giveBack(c *pooled) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.streams--
+	if c.streams == 0 && !p.closed {
+		c.idle = time.AfterFunc(p.options.IdleTimeout, func() { p.closeIdle(c) })
+	}
+}
+
+func (p *Pool) closeIdle(c *pooled) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.streams > 0 || p.closed {
+		return
+	}
+	for i := range p.conns {
+		if p.conns[i] == c {
+			p.conns = append(p.conns[:i], p.conns[i+1:]...)
+			_ = c.Close() // says only that it was closed before
+			return
+		}
+	}
+}
+
+func (c *pooled) stopIdle() {
+	if c.idle != nil {
+		c.idle.Stop()
+	}
+}
+
+func (p *Pool) dial(userAgent string) (*grpc.ClientConn, error) {
+	secure := insecure.NewCredentials()
+	if p.options.TLS != nil {
+		secure = credentials.NewTLS(p.options.TLS)
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(secure),
+		grpc.WithUserAgent(strings.TrimSpace(userAgent + " " + p.options.UserAgent)),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
+		grpc.WithSharedWriteBuffer(true),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(), // a retry would keep what a stream has sent in memory
+		grpc.WithDefaultCallOptions(
+			grpc.MaxCallRecvMsgSize(codec.MaxMessage),
+			grpc.MaxCallSendMsgSize(codec.MaxMessage),
+		),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: p.options.Keepalive, Timeout: silenceLimit}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+	}
+	return grpc.NewClient(p.options.Target, append(options, p.options.DialOptions...)...)
+}
+
+// cleanUserAgent makes what a client sent fit for a header: printable ASCII, and short.
+func cleanUserAgent(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, s)
+	return s[:min(len(s), maxUserAgent)]
+}

@@ -1,0 +1,134 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+
+	"github.com/coder/websocket"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
+)
+
+// wsClient is a session's client over a WebSocket. Its connection is cut by closing the wire under
+// it: coder/websocket's CloseNow doesn't cut a close handshake short.
+type wsClient struct {
+	ws    *websocket.Conn
+	wire  *wire
+	pings pinger
+}
+
+// accept upgrades a request. On an error the request has been answered.
+func accept(w http.ResponseWriter, r *http.Request) (*wsClient, error) {
+	hijack := &hijacker{ResponseWriter: w}
+	ws, err := websocket.Accept(hijack, r, nil)
+	if err != nil {
+		return nil, err
+	}
+	// The limit is kept by codec.Buffer: the library would send its close frame at once, before the
+	// agent was stopped and the lease released.
+	ws.SetReadLimit(-1)
+	c := &wsClient{ws: ws, wire: hijack.wire}
+	c.pings.start(ws)
+	return c, nil
+}
+
+// Receive implements [actors.Client].
+func (c *wsClient) Receive() (*dap.ClientEvent, error) {
+	for {
+		event, err := c.receive()
+		if err != nil {
+			return nil, c.ended(err)
+		}
+		if event.GetResponse() != nil { // a kind of event that this contract doesn't know is ignored
+			return event, nil
+		}
+	}
+}
+
+func (c *wsClient) receive() (*dap.ClientEvent, error) {
+	_, message, err := c.ws.Reader(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	buffer := codec.NewBuffer()
+	defer buffer.Free()
+	if err := buffer.Fill(message); err != nil {
+		return nil, err
+	}
+	event := new(dap.ClientEvent)
+	return event, codec.Decode(buffer.Bytes, event)
+}
+
+// ended says what a failed read means. After a fault of the client's the connection is good for
+// the close frame; after anything else it is done with.
+func (c *wsClient) ended(err error) error {
+	var syntax *codec.SyntaxError
+	switch {
+	case errors.Is(err, codec.ErrTooBig):
+		return &actors.Fault{Code: actors.CloseTooBig, Reason: err.Error()}
+	case errors.As(err, &syntax):
+		return &actors.Fault{Code: actors.CloseInvalidData, Reason: err.Error()}
+	}
+	c.Abort()
+	_ = c.ws.CloseNow()
+	c.pings.wait()
+	var closed websocket.CloseError
+	switch {
+	case errors.As(err, &closed):
+		return &actors.ClosedError{Code: int(closed.Code), Reason: closed.Reason}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return actors.ErrSilent
+	}
+	return err
+}
+
+// Send implements [actors.Client].
+func (c *wsClient) Send(action *dap.Action) error {
+	buffer := codec.NewBuffer()
+	defer buffer.Free()
+	var err error
+	if buffer.Bytes, err = codec.Append(buffer.Bytes, action); err != nil {
+		return err
+	}
+	return c.write(buffer.Bytes)
+}
+
+// write sends one message. A large one goes in several frames: between them the library can answer
+// the client's pings, which it gives up on, and the connection with them, after 5 s.
+func (c *wsClient) write(message []byte) error {
+	ctx := context.Background() // the wire has the time limit
+	if len(message) <= fragmentLimit {
+		return c.ws.Write(ctx, websocket.MessageBinary, message)
+	}
+	w, err := c.ws.Writer(ctx, websocket.MessageBinary)
+	if err != nil {
+		return err
+	}
+	for len(message) > 0 {
+		n := min(len(message), fragmentLimit)
+		if _, err := w.Write(message[:n]); err != nil {
+			return err
+		}
+		message = message[n:]
+	}
+	return w.Close()
+}
+
+// Close implements [actors.Client]. The library gives up after 5 s for the frame and 5 s for the
+// answer; Abort does so at once.
+func (c *wsClient) Close(code int, reason string) error {
+	err := c.ws.Close(websocket.StatusCode(code), reason)
+	c.Abort()
+	c.pings.wait()
+	return err
+}
+
+// Abort implements [actors.Client].
+func (c *wsClient) Abort() {
+	_ = c.wire.Close()
+	c.pings.stop()
+}
