@@ -1,0 +1,168 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/scripted"
+)
+
+// The gateways and the agent run in processes of their own, which are this test binary again under
+// a role: what is measured of a gateway is then nothing but the gateway.
+const (
+	roleVariable  = "LASTCALL_BENCH_ROLE"
+	agentVariable = "LASTCALL_BENCH_AGENT"
+)
+
+func TestMain(m *testing.M) {
+	role := map[string]func(net.Listener){
+		"asking agent": serveAskingAgent,
+		"idle agent":   serveIdleAgent,
+		"lastcall":     serveLastcall,
+		"plain":        servePlain,
+	}[os.Getenv(roleVariable)]
+	if role == nil {
+		os.Exit(m.Run())
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() { // the parent's end, however it ends, is ours
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		os.Exit(0)
+	}()
+	fmt.Println(listener.Addr())
+	role(listener)
+}
+
+// serveAskingAgent sends the next action as soon as the one before is answered.
+func serveAskingAgent(listener net.Listener) {
+	var steps []scripted.Step
+	for range 100_000 {
+		steps = append(steps, scripted.Ask(&dap.Action{Action: &dap.Action_RunReadFile{RunReadFile: &dap.ReadFile{Filepath: "src/main.go"}}}))
+	}
+	_ = scripted.New(scripted.Options{Steps: steps}).Serve(context.Background(), listener)
+}
+
+// serveIdleAgent says nothing until it is stopped, and stops at once.
+func serveIdleAgent(listener net.Listener) {
+	_ = scripted.New(scripted.Options{Steps: []scripted.Step{scripted.Wait()}}).Serve(context.Background(), listener)
+}
+
+func serveLastcall(listener net.Listener) {
+	supervisor, err := actors.NewSupervisor(actors.Options{})
+	if err != nil {
+		panic(err)
+	}
+	pool, err := transport.NewPool(transport.PoolOptions{Target: os.Getenv(agentVariable)})
+	if err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /ws", &transport.Handler{Supervisor: supervisor, Agents: pool})
+	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, _ *http.Request) {
+		report, err := supervisor.Drain(context.Background(), actors.Drain{})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(report.Took)
+	})
+	addMeasurements(mux)
+	_ = (&transport.HTTPServer{Listener: listener, Handler: mux}).Serve(context.Background())
+}
+
+// usage is what a gateway says of itself.
+type usage struct {
+	Resident   int64 // bytes
+	Goroutines int
+	CPU        time.Duration
+}
+
+func addMeasurements(mux *http.ServeMux) {
+	mux.HandleFunc("GET /usage", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Has("settle") {
+			// What an hour does: collections halve the stacks that were once needed, and free pages
+			// go back to the system.
+			for range 5 {
+				runtime.GC()
+			}
+			debug.FreeOSMemory()
+		}
+		var times syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &times)
+		_ = json.NewEncoder(w).Encode(usage{
+			Resident:   residentBytes(),
+			Goroutines: runtime.NumGoroutine(),
+			CPU:        time.Duration(times.Utime.Nano() + times.Stime.Nano()),
+		})
+	})
+}
+
+// residentBytes is the second number of /proc/self/statm, in pages.
+func residentBytes() int64 {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// start runs a role until the benchmark ends, and returns its address.
+func start(b *testing.B, role, agent string) string {
+	b.Helper()
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), roleVariable+"="+role, agentVariable+"="+agent)
+	command.Stderr = os.Stderr
+	stdin, err := command.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = stdin.Close()
+		_ = command.Wait()
+	})
+	address, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		b.Fatalf("%s: %v", role, err)
+	}
+	return strings.TrimSpace(address)
+}
+
+func measure(b *testing.B, gateway, query string) (u usage) {
+	b.Helper()
+	response, err := http.Get("http://" + gateway + "/usage" + query)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&u); err != nil {
+		b.Fatal(err)
+	}
+	return u
+}
