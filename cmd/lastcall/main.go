@@ -36,6 +36,7 @@ type streams struct {
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the gateway."`
 	Agent   agentCmd   `cmd:"" help:"Run the scripted agent alone."`
+	Connect connectCmd `cmd:"" help:"Run a workflow against a gateway."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
@@ -45,23 +46,14 @@ type usageError struct{ error }
 // killedError says that the drain had to kill somebody.
 type killedError struct{ error }
 
-func run(args []string, std streams) int {
-	var grammar cli
+// run is main, with daemons that a test may want in the gateway.
+func run(args []string, std streams, services ...extraService) int {
+	grammar := cli{Serve: serveCmd{services: services}}
 	leave, status := false, exitOK
-	parser := kong.Must(&grammar,
-		kong.Name("lastcall"),
-		kong.Description("Ends long-lived agent sessions well."),
-		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.DefaultEnvars("LASTCALL"),
-		kong.Writers(std.out, std.err),
-		kong.Exit(func(code int) { leave, status = true, code }), // --help
-		kong.Bind(std),
-	)
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
-	command, err := parser.Parse(args)
+	command, err := grammar.parser(std, func(code int) { leave, status = true, code }).Parse(args)
 	if leave {
 		return status
 	}
@@ -71,6 +63,19 @@ func run(args []string, std streams) int {
 		err = command.Run()
 	}
 	return exitCode(err, std.err)
+}
+
+// parser calls exit after --help.
+func (grammar *cli) parser(std streams, exit func(code int)) *kong.Kong {
+	return kong.Must(grammar,
+		kong.Name("lastcall"),
+		kong.Description("Ends long-lived agent sessions well."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.DefaultEnvars("LASTCALL"),
+		kong.Writers(std.out, std.err),
+		kong.Exit(exit),
+		kong.Bind(std),
+	)
 }
 
 // exitCode tells an error that nobody has told yet, in one line.

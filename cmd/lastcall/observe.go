@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,7 +49,7 @@ func (g *gateway) sessionStopped(e actors.SessionStopped) {
 	if e.Err != nil {
 		attrs = append(attrs, "error", e.Err)
 	}
-	g.log.Log(nil, level, "session stopped", attrs...)
+	g.log.Log(context.Background(), level, "session stopped", attrs...)
 }
 
 // serviceStopped: a service that ended unasked takes the server with it.

@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -45,8 +47,7 @@ type serveCmd struct {
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
 	Report    string `type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON."`
 
-	// services are added by tests that need a daemon in a real process.
-	services []extraService
+	services []extraService // besides the gateway's own
 }
 
 type extraService struct {
@@ -75,11 +76,16 @@ func (c *serveCmd) Run(std streams) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if err := checkPath(c.Path); err != nil {
+		return usageError{err}
+	}
+	signals := watchSignals() // before anybody can know that there is a process to signal
+	defer signals.stop()
 	gateway, err := c.open(limits, std)
 	if err != nil {
 		return usageError{err}
 	}
-	return gateway.run(c)
+	return gateway.run(c, signals)
 }
 
 // gateway is a running server.
@@ -88,6 +94,7 @@ type gateway struct {
 	console    *console
 	log        *slog.Logger
 	failed     chan actors.ServiceStopped // a service that ended unasked
+	unobserve  func()
 }
 
 // open starts everything that can fail at start. Ports first: nothing else is to be undone then.
@@ -115,6 +122,7 @@ func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
 	if err != nil {
 		return nil, errors.Join(err, sessions.Close(), admin.Close())
 	}
+	g.unobserve = g.supervisor.Listen(g.observe) // first: a service may fail at once
 	mux := http.NewServeMux()
 	mux.Handle("GET "+c.Path, &transport.Handler{Supervisor: g.supervisor, Agents: pool})
 	// After the sessions the last one goes first: the sessions' port, the connections to the agent,
@@ -133,6 +141,14 @@ func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
 	}
 	g.log.Info("listening", "sessions", "ws://"+sessions.Addr().String()+c.Path, "admin", "http://"+admin.Addr().String(), "agent", cmp.Or(c.Agent, "scripted, in process"))
 	return g, nil
+}
+
+// checkPath refuses what an http.ServeMux would panic at, or take for a pattern of many paths.
+func checkPath(p string) error {
+	if !strings.HasPrefix(p, "/") || p != path.Clean(p) || strings.ContainsAny(p, "{}?#% ") {
+		return fmt.Errorf("--path %q: must be a plain absolute path, such as %s", p, transport.DefaultPath)
+	}
+	return nil
 }
 
 func listen(flag, address string) (net.Listener, error) {
@@ -176,30 +192,26 @@ func (c *serveCmd) agent() ([]extraService, *transport.Pool, error) {
 }
 
 // run serves until a signal or a failure, drains, and tells how that went.
-func (g *gateway) run(c *serveCmd) error {
+func (g *gateway) run(c *serveCmd, signals *signals) error {
 	defer g.supervisor.Close()
-	stopListening := g.supervisor.Listen(g.observe)
-	defer stopListening()
-	signals := watchSignals()
-	defer signals.stop()
+	defer g.unobserve()
 
 	var failure error
 	select {
-	case received := <-signals.received:
+	case received := <-signals.first:
 		g.log.Info("signal received", "signal", received.String())
 	case s := <-g.failed:
 		failure = fmt.Errorf("%s ended: %w", s.Name, cmp.Or(s.Err, errors.New("nobody had told it to")))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(signals.patience, c.ShutdownTimeout)
 	defer cancel()
-	go signals.hurry(cancel)
 	report, err := g.supervisor.Drain(ctx, actors.Drain{
 		Delay:        c.DrainDelay,
 		Grace:        c.DrainGrace,
 		WaveSize:     c.WaveSize,
 		WaveInterval: c.WaveInterval,
 	})
-	stopListening()
+	g.unobserve()
 	g.writeReport(c.Report, report)
 	if failure != nil {
 		return failure

@@ -1,41 +1,47 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
 // signals are the operator's: the first begins the drain, the second makes its deadline now, the
-// third exits at once.
+// third exits at once, whatever the process hangs on by then.
 type signals struct {
-	channel  chan os.Signal
-	received <-chan os.Signal
-	done     chan struct{}
+	received chan os.Signal
+	first    chan os.Signal
+	patience context.Context // is over with the second
+	second   context.CancelFunc
 }
 
+// watchSignals watches until stop is called.
 func watchSignals() *signals {
-	c := make(chan os.Signal, 3)
-	signal.Notify(c, syscall.SIGTERM, syscall.SIGINT)
-	return &signals{channel: c, received: c, done: make(chan struct{})}
+	s := &signals{received: make(chan os.Signal, 3), first: make(chan os.Signal, 1)}
+	s.patience, s.second = context.WithCancel(context.Background())
+	signal.Notify(s.received, syscall.SIGTERM, syscall.SIGINT)
+	go s.watch()
+	return s
 }
 
-// hurry is for the time after the first signal. It returns when the signals are stopped.
-func (s *signals) hurry(now func()) {
-	select {
-	case <-s.channel:
-		now()
-	case <-s.done:
-		return
-	}
-	select {
-	case <-s.channel:
-		os.Exit(exitKilled)
-	case <-s.done:
+func (s *signals) watch() {
+	n := 0
+	for received := range s.received {
+		n++
+		switch n {
+		case 1:
+			s.first <- received
+		case 2:
+			s.second()
+		default:
+			os.Exit(exitKilled)
+		}
 	}
 }
 
 func (s *signals) stop() {
-	signal.Stop(s.channel)
-	close(s.done)
+	signal.Stop(s.received) // nothing is sent any more when it returns
+	close(s.received)
+	s.second()
 }

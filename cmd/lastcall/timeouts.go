@@ -16,6 +16,9 @@ type timeouts struct {
 // maxCloseTimeout is how long coder/websocket waits for the answer to a close frame.
 const maxCloseTimeout = 5 * time.Second
 
+// maxDuration keeps sums of durations far from overflow.
+const maxDuration = 1000 * time.Hour
+
 // fit makes what a session gets in a drain fit into --shutdown-timeout, with room for the HTTP
 // server. Values that were set are kept or refused; defaults give way, in proportion.
 func (c *serveCmd) fit() (timeouts, error) {
@@ -34,6 +37,9 @@ func (c *serveCmd) fit() (timeouts, error) {
 	} {
 		if flag.value < flag.least {
 			return timeouts{}, fmt.Errorf("--%s %v: must be at least %v", flag.name, flag.value, flag.least)
+		}
+		if flag.value > maxDuration {
+			return timeouts{}, fmt.Errorf("--%s %v: must be at most %v", flag.name, flag.value, maxDuration)
 		}
 	}
 	for _, flag := range []struct {
@@ -55,21 +61,23 @@ func (c *serveCmd) fit() (timeouts, error) {
 func fitTimeouts(shutdown, delay, grace time.Duration, stop, close *time.Duration) (timeouts, error) {
 	room := min(time.Second, shutdown/10)
 	left := shutdown - room - delay - grace - valueOr(stop, 0) - valueOr(close, 0)
-	var wanted time.Duration
+	var wanted, least time.Duration
 	if stop == nil {
 		wanted += actors.DefaultStopTimeout
+		least += time.Millisecond
 	}
 	if close == nil {
 		wanted += actors.DefaultCloseTimeout
+		least += time.Millisecond
 	}
-	if left < 0 || wanted > 0 && left == 0 {
+	if left < least {
 		return timeouts{}, tooLong(shutdown, delay, grace, stop, close, room)
 	}
 	share := func(value *time.Duration, byDefault time.Duration) time.Duration {
 		if value != nil || wanted <= left {
 			return valueOr(value, byDefault)
 		}
-		return max(1, time.Duration(float64(left)*float64(byDefault)/float64(wanted)))
+		return time.Duration(float64(left) * float64(byDefault) / float64(wanted))
 	}
 	return timeouts{share(stop, actors.DefaultStopTimeout), share(close, actors.DefaultCloseTimeout)}, nil
 }
@@ -88,7 +96,8 @@ func tooLong(shutdown, delay, grace time.Duration, stop, close *time.Duration, r
 	add("drain-grace", grace)
 	add("stop-timeout", valueOr(stop, 0))
 	add("close-timeout", valueOr(close, 0))
-	return fmt.Errorf("%s and %v for the HTTP server make %v: --shutdown-timeout %v must be longer", strings.Join(parts, ", "), room, sum, shutdown)
+	parts = append(parts, fmt.Sprintf("%v for the HTTP server", room))
+	return fmt.Errorf("%s = %v: --shutdown-timeout %v must be longer", strings.Join(parts, " + "), sum, shutdown)
 }
 
 func valueOr(value *time.Duration, byDefault time.Duration) time.Duration {

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// lastcall runs a command that is expected to end by itself.
+func lastcall(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	ended := make(chan int, 1)
+	go func() { ended <- run(args, streams{strings.NewReader(""), &out, &err}) }()
+	select {
+	case code = <-ended:
+		return code, out.String(), err.String()
+	case <-time.After(patience):
+		t.Fatalf("lastcall %q goes on", args)
+		return 0, "", ""
+	}
+}
+
+// wantUsageError wants exit code 2 and one line that helps.
+func wantUsageError(t *testing.T, helps string, args ...string) {
+	t.Helper()
+	code, stdout, stderr := lastcall(t, args...)
+	if code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	line, rest, _ := strings.Cut(stderr, "\n")
+	if !strings.HasPrefix(line, "lastcall: ") || rest != "" || stdout != "" {
+		t.Errorf("want one line on stderr, got\n%s%s", stdout, stderr)
+	}
+	if !strings.Contains(line, helps) {
+		t.Errorf("%q doesn't say %q", line, helps)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	tests := []struct{ args, helps string }{
+		{"bogus", "bogus"},
+		{"serve bogus", "unexpected argument bogus"},
+		{"serve --bogus", "unknown flag --bogus"},
+		{"serve --stop-timeout 5", "--stop-timeout"},
+		{"serve --max-sessions many", "--max-sessions"},
+		{"serve --log-format xml", "--log-format"},
+		{"serve --log-level loud", "--log-level"},
+		{"serve --listen nowhere", "--listen nowhere"},
+		{"serve --listen 127.0.0.1:99999", "--listen 127.0.0.1:99999"},
+		{"serve --admin nowhere", "--admin nowhere"},
+		{"serve --agent %zz", "%zz"},
+		{"serve --agent http://agent.example:50052", "http://agent.example:50052"},
+		{"serve --agent-tls", "--agent-tls needs --agent"},
+		{"serve --path ws", `--path "ws"`},
+		{"serve --path /ws//", `--path "/ws//"`},
+		{"serve --path /{any}", `--path "/{any}"`},
+		{"serve --path=", `--path ""`},
+		{"serve --stop-timeout 20s --close-timeout 5s", "--shutdown-timeout 25s must be longer"},
+		{"serve --shutdown-timeout 5s --drain-grace 5s", "--shutdown-timeout 5s must be longer"},
+		{"serve --agent-streams 0", "--agent-streams 0"},
+		{"agent --pace soon", "--pace"},
+		{"agent --pace=-1s", "--pace -1s"},
+		{"agent --listen nowhere", "--listen nowhere"},
+	}
+	for _, test := range tests {
+		t.Run(test.args, func(t *testing.T) {
+			// Ports of the system's choice, unless the test has one: the flag that comes last counts.
+			args := strings.Fields(test.args)
+			if args[0] == "serve" {
+				args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, args[1:]...)
+			}
+			wantUsageError(t, test.helps, args...)
+		})
+	}
+}
+
+func TestBadEnvironmentIsAUsageError(t *testing.T) {
+	t.Setenv("LASTCALL_STOP_TIMEOUT", "soon")
+	wantUsageError(t, "LASTCALL_STOP_TIMEOUT", "serve")
+}
+
+func TestPortInUseIsAUsageError(t *testing.T) {
+	used, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer used.Close()
+	port := used.Addr().String()
+	wantUsageError(t, "--listen "+port, "serve", "--listen", port, "--admin", "127.0.0.1:0")
+	wantUsageError(t, "--admin "+port, "serve", "--listen", "127.0.0.1:0", "--admin", port)
+	wantUsageError(t, "--listen "+port, "agent", "--listen", port)
+}
+
+func TestHelp(t *testing.T) {
+	for _, command := range []string{"serve", "agent", "connect"} {
+		code, stdout, stderr := lastcall(t, command, "--help")
+		if code != 0 || stderr != "" {
+			t.Errorf("%s --help: exit code %d, stderr %q", command, code, stderr)
+		}
+		_, example, _ := strings.Cut(stdout, "Example:")
+		if !strings.Contains(example, "lastcall "+command) {
+			t.Errorf("%s --help has no example:\n%s", command, stdout)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {}} {
+		code, stdout, stderr := lastcall(t, args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "Usage: lastcall") {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestExamplesOfHelpAreRight(t *testing.T) {
+	for _, help := range []string{(*serveCmd)(nil).Help(), (*agentCmd)(nil).Help()} {
+		_, example, _ := strings.Cut(help, "Example:")
+		for line := range strings.Lines(example) {
+			args := strings.Fields(strings.TrimSuffix(strings.TrimSpace(line), "&"))
+			if len(args) == 0 {
+				continue
+			}
+			var grammar cli
+			if _, err := parserOf(&grammar).Parse(args[1:]); args[0] != "lastcall" || err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, stderr := lastcall(t, "version")
+	if code != 0 || stderr != "" || stdout != "lastcall "+version()+"\n" || version() == "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
+	values := map[string]string{ // none is a default
+		"serve --listen":           "127.0.0.1:1",
+		"serve --admin":            "127.0.0.1:2",
+		"serve --path":             "/ws",
+		"serve --agent":            "agent.example:50052",
+		"serve --agent-tls":        "true",
+		"serve --agent-streams":    "7",
+		"serve --agent-keepalive":  "20s",
+		"serve --shutdown-timeout": "11s",
+		"serve --drain-delay":      "1s",
+		"serve --drain-grace":      "2s",
+		"serve --stop-timeout":     "3s",
+		"serve --close-timeout":    "4s",
+		"serve --wave-size":        "8",
+		"serve --wave-interval":    "5s",
+		"serve --max-sessions":     "9",
+		"serve --log-format":       "text",
+		"serve --log-level":        "debug",
+		"serve --report":           "/tmp/report.json",
+		"agent --listen":           "127.0.0.1:3",
+		"agent --pace":             "6s",
+	}
+	var model cli
+	for _, command := range parserOf(&model).Model.Children {
+		if command.Name != "serve" && command.Name != "agent" {
+			continue
+		}
+		for _, flag := range command.Flags {
+			name := command.Name + " --" + flag.Name
+			want, known := values[name]
+			if !known {
+				t.Errorf("this test has no value for %s", name)
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Setenv("LASTCALL_"+strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")), want)
+				if got := parsed(t, command.Name, flag.Name, command.Name); got != want {
+					t.Errorf("got %s from the environment, want %s", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestFlagPrecedesEnvironment(t *testing.T) {
+	t.Setenv("LASTCALL_STOP_TIMEOUT", "3s")
+	if got := parsed(t, "serve", "stop-timeout", "serve", "--stop-timeout", "4s"); got != "4s" {
+		t.Errorf("got %s, want the flag's 4s", got)
+	}
+}
+
+func parserOf(grammar *cli) *kong.Kong {
+	return grammar.parser(streams{}, func(int) {})
+}
+
+// parsed is the value that a command's flag has after these arguments.
+func parsed(t *testing.T, command, flag string, args ...string) string {
+	t.Helper()
+	var grammar cli
+	parser := parserOf(&grammar)
+	if _, err := parser.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range parser.Model.Children {
+		for _, f := range node.Flags {
+			if node.Name == command && f.Name == flag {
+				return fmt.Sprint(reflect.Indirect(f.Target).Interface())
+			}
+		}
+	}
+	t.Fatalf("%s has no --%s", command, flag)
+	return ""
+}
