@@ -21,7 +21,7 @@ type Ticket struct {
 
 // Start makes a session of what the upgrade brought and returns its ID. From here on the session
 // owns all of parts, also if a drain has begun since: the session is then drained at once. On an
-// error ([ErrTicketVoid], [ErrDraining]) the caller still owns it, and should close the connection
+// error ([ErrTicketVoid], [ErrClosed]) the caller still owns it, and should close the connection
 // with [CloseGoingAway].
 func (t *Ticket) Start(parts Session) (id string, err error) {
 	if parts.Client == nil || parts.Agent == nil {

@@ -71,7 +71,12 @@ func (s *Supervisor) Drain(ctx context.Context, d Drain) (*Report, error) {
 		case report := <-reply:
 			return report, report.Err()
 		case <-s.gone:
-			return nil, ErrClosed
+			select {
+			case report := <-reply: // it was the last
+				return report, report.Err()
+			default:
+				return nil, ErrClosed
+			}
 		case <-cancelled:
 			cancelled = nil
 			if errors.Is(ctx.Err(), context.Canceled) { // a deadline that has passed is known already
@@ -99,9 +104,12 @@ type waiter struct {
 type drain struct {
 	Drain
 	began      time.Time
+	admitUntil time.Time
 	graceUntil time.Time
-	sessionsBy time.Time // when the first stage must be over
+	waveAt     time.Time // when the next wave is told
+	sessionsBy time.Time // when who is left of the first stage is killed
 	closed     bool      // admission is off, and the telling has begun
+	cut        bool      // the sessions were killed
 	sessions   bool      // the sessions and the services with them have stopped, or were given up
 	queue      []*child  // sessions that are not told yet
 	report     Report
@@ -138,27 +146,23 @@ func (s *supervisor) beginDrain(d Drain) {
 	s.draining = &drain{Drain: d, began: now, report: newReport(d.Reason, now)}
 	s.ready.Store(false)
 	s.engine.BroadcastEvent(DrainStarted{Reason: d.Reason, Sessions: len(s.sessions), Services: len(s.services), Deadline: d.Deadline})
-	s.armDeadline()
+	s.draining.admitUntil = now.Add(d.Delay)
 	s.draining.graceUntil = now.Add(d.Delay + d.Grace)
-	if d.Delay > 0 {
-		s.after(&s.draining.opening, d.Delay, (*supervisor).closeAdmission)
-		return
-	}
-	s.closeAdmission()
+	s.armDeadline()
+	s.armAdmission()
 }
 
 // shorten applies a later drain: an earlier deadline, a shorter delay or grace, each from now.
 func (s *supervisor) shorten(d Drain) {
 	now, was := time.Now(), s.draining
-	was.Deadline = earlier(was.Deadline, d.Deadline)
+	was.admitUntil = earlier(was.admitUntil, now.Add(d.Delay))
 	was.graceUntil = earlier(was.graceUntil, now.Add(d.Delay+d.Grace))
-	s.armDeadline()
+	if deadline := earlier(was.Deadline, d.Deadline); now.Before(was.Deadline) && deadline.Before(was.Deadline) {
+		was.Deadline = deadline
+		s.armDeadline()
+	}
 	if !was.closed {
-		if d.Delay <= 0 {
-			s.closeAdmission()
-		} else if now.Add(d.Delay).Before(was.began.Add(was.Delay)) {
-			s.after(&was.opening, d.Delay, (*supervisor).closeAdmission)
-		}
+		s.armAdmission()
 		return
 	}
 	for _, c := range s.sessions {
@@ -169,6 +173,14 @@ func (s *supervisor) shorten(d Drain) {
 	s.armWave()
 }
 
+func (s *supervisor) armAdmission() {
+	if wait := time.Until(s.draining.admitUntil); wait > 0 {
+		s.after(&s.draining.opening, wait, (*supervisor).closeAdmission)
+		return
+	}
+	s.closeAdmission()
+}
+
 // armDeadline leaves the services after the sessions some time before the deadline.
 func (s *supervisor) armDeadline() {
 	d := s.draining
@@ -177,9 +189,9 @@ func (s *supervisor) armDeadline() {
 	if s.remain(AfterSessions) {
 		forSessions -= max(0, min(afterReserve, left/10))
 	}
-	d.sessionsBy = time.Now().Add(forSessions)
+	d.sessionsBy = earlier(d.sessionsBy, time.Now().Add(forSessions))
 	s.after(&d.due, left, (*supervisor).expire)
-	s.after(&d.sessionsDue, forSessions, (*supervisor).killSessions)
+	s.after(&d.sessionsDue, time.Until(d.sessionsBy), (*supervisor).killSessions)
 }
 
 // closed: admission is off.
@@ -221,6 +233,7 @@ func (s *supervisor) tellWave() {
 		}
 	}
 	d.queue = d.queue[n:]
+	d.waveAt = time.Time{}
 	s.armWave()
 }
 
@@ -232,13 +245,19 @@ func (s *supervisor) armWave() {
 		return
 	}
 	waves := (len(d.queue) + d.WaveSize - 1) / d.WaveSize
-	window := time.Until(d.sessionsBy) - s.options.StopTimeout - s.options.CloseTimeout
-	s.after(&d.wave, max(0, min(d.WaveInterval, window/time.Duration(waves))), (*supervisor).tellWave)
+	window := time.Until(d.inOrderBy()) - s.options.StopTimeout - s.options.CloseTimeout
+	wait := max(0, min(d.WaveInterval, window/time.Duration(waves)))
+	d.waveAt = earlier(d.waveAt, time.Now().Add(wait))
+	s.after(&d.wave, time.Until(d.waveAt), (*supervisor).tellWave)
 }
+
+// inOrderBy is by when sessions are to be gone: a moment before they are killed, so that one whose
+// client is cut at its close timeout is not killed in the same instant.
+func (d *drain) inOrderBy() time.Time { return d.sessionsBy.Add(-killGrace) }
 
 // message is what a child is told now.
 func (d *drain) message() Drain {
-	return Drain{Deadline: d.sessionsBy, Grace: max(0, time.Until(d.graceUntil)), Reason: d.Reason}
+	return Drain{Deadline: d.inOrderBy(), Grace: max(0, time.Until(d.graceUntil)), Reason: d.Reason}
 }
 
 func (s *supervisor) tell(c *child) {
@@ -273,9 +292,10 @@ func (s *supervisor) remain(stage Stage) bool {
 // killSessions cuts whoever is left of the first stage when its time is up.
 func (s *supervisor) killSessions() {
 	d := s.draining
-	if d.sessions {
+	if d.sessions || d.cut {
 		return
 	}
+	d.cut = true
 	s.closeAdmission()
 	d.queue = nil
 	for id := range s.tickets {
@@ -308,7 +328,7 @@ func (s *supervisor) kill(c *child) {
 func (s *supervisor) giveUp() {
 	s.giveUpSessions()
 	for _, c := range slices.Clone(s.services) {
-		s.serviceStopped(Stopped{ID: c.id, Outcome: Killed})
+		s.serviceStopped(Stopped{service: c.id, Outcome: Killed})
 	}
 	s.advance()
 }
@@ -320,7 +340,7 @@ func (s *supervisor) giveUpSessions() {
 	}
 	for _, c := range slices.Clone(s.services) {
 		if c.stage == WithSessions {
-			s.serviceStopped(Stopped{ID: c.id, Outcome: Killed})
+			s.serviceStopped(Stopped{service: c.id, Outcome: Killed})
 		}
 	}
 	s.advance()
@@ -347,7 +367,7 @@ func (s *supervisor) answer(w waiter) {
 	}
 }
 
-// progressed tells of progress, now or when the last telling is long enough ago.
+// progressed tells of progress soon, and then of all that there was meanwhile.
 func (s *supervisor) progressed() {
 	d := s.draining
 	if d.progress == nil {

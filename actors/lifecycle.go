@@ -185,8 +185,8 @@ func (t *turn) take(ev event) {
 	}
 }
 
-// drain: who has a workflow running may get a grace, who has none stops at once. Where the end is
-// under way already, only its timer may have to be brought forward.
+// drain: who has a workflow running may get a grace, who has none stops at once. Where the agent is
+// stopping already, its time may become shorter.
 func (t *turn) drain(ev event) {
 	switch {
 	case t.phase == PhaseServing && ev.grace:
@@ -196,8 +196,6 @@ func (t *turn) drain(ev event) {
 		t.stopAgent(ev.end, ev.stop)
 	case t.phase == PhaseStopping:
 		t.arm(stopTimer)
-	default:
-		t.arm(closeTimer)
 	}
 }
 
@@ -212,15 +210,20 @@ func (t *turn) kill(end ending) {
 	t.release()
 }
 
-// fail ends the session after a panic. The stream is not asked to stop: whoever would have seen
-// its answer may be the one that panicked.
+// fail ends the session after a panic; a client that was told nothing yet is told of it. The stream
+// is not asked to stop: whoever would have seen its answer may be the one that panicked.
 func (t *turn) fail(end ending) {
-	if t.phase == PhaseClosing {
+	if t.told || t.cut && t.phase == PhaseClosing {
 		t.cutClient()
 		return
 	}
 	t.end = end
-	t.severAndClose()
+	switch {
+	case t.phase < PhaseClosing:
+		t.severAndClose()
+	case !t.runs(releaseLease):
+		t.tellClient()
+	}
 }
 
 // startTimedOut covers the wait for the startRequest and for the agent that it is meant for.

@@ -23,7 +23,7 @@ func listen(engine *actor.Engine, f func(event any)) (stop func()) {
 				close(last.seen)
 			}
 		default:
-			f(m)
+			hear(engine, f, m)
 		}
 	}, "listener", actor.WithInboxSize(inboxSize))
 	engine.Subscribe(pid)
@@ -36,4 +36,15 @@ func listen(engine *actor.Engine, f func(event any)) (stop func()) {
 		engine.Unsubscribe(pid)
 		engine.Poison(pid)
 	})
+}
+
+// hear calls f, and keeps its panic from hollywood. One at the news of a panic is not told again.
+func hear(engine *actor.Engine, f func(event any), event any) {
+	defer func() {
+		v := recover()
+		if _, again := event.(SupervisorPanicked); v != nil && !again {
+			engine.BroadcastEvent(SupervisorPanicked{newPanicError(v)})
+		}
+	}()
+	f(event)
 }

@@ -1,29 +1,25 @@
 package actors
 
-import (
-	"sync"
-
-	"github.com/lastcall-go/lastcall/proto/dap"
-)
+import "github.com/lastcall-go/lastcall/proto/dap"
 
 // outgoing is the way from a session to its agent. It sees to it that one goroutine sends at a
 // time (grpc-go allows no more), that startRequest is first and that stopWorkflow is last.
 type outgoing struct {
 	ready  chan struct{} // closed once there is a stream, or will be none
-	mu     sync.Mutex    // held during a Send, which blocks as long as the agent doesn't read
+	turn   chan struct{} // full during a Send, which blocks as long as the agent doesn't read
 	stream Stream        // nil until start
 	last   bool          // nothing more may be sent
 }
 
 func newOutgoing() *outgoing {
-	return &outgoing{ready: make(chan struct{})}
+	return &outgoing{ready: make(chan struct{}), turn: make(chan struct{}, 1)}
 }
 
 // start sends the startRequest on the stream that all later messages go to. It reports false, and
 // sends nothing, if the session was stopped before.
 func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.lock()
+	defer o.unlock()
 	if o.last {
 		return false
 	}
@@ -37,8 +33,8 @@ func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
 // is dropped.
 func (o *outgoing) send(message *dap.ClientEvent) {
 	<-o.ready
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.lock()
+	defer o.unlock()
 	if !o.last {
 		_ = o.stream.Send(message)
 	}
@@ -47,8 +43,8 @@ func (o *outgoing) send(message *dap.ClientEvent) {
 // stop makes stopWorkflow the last message. It reports false, and sends nothing, if there is no
 // workflow to stop: startRequest never went out, and now never will.
 func (o *outgoing) stop(reason string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.lock()
+	defer o.unlock()
 	o.finish()
 	if o.stream == nil {
 		return false
@@ -59,8 +55,8 @@ func (o *outgoing) stop(reason string) bool {
 
 // abandon says that there will be no stream.
 func (o *outgoing) abandon() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.lock()
+	defer o.unlock()
 	o.finish()
 }
 
@@ -70,6 +66,11 @@ func (o *outgoing) finish() {
 	}
 	o.last = true
 }
+
+// lock is no sync.Mutex, because it may be held for long: time in a synctest bubble stands still
+// while a goroutine waits for a mutex.
+func (o *outgoing) lock()   { o.turn <- struct{}{} }
+func (o *outgoing) unlock() { <-o.turn }
 
 func stopWorkflow(reason string) *dap.ClientEvent {
 	return &dap.ClientEvent{Response: &dap.ClientEvent_StopWorkflow{

@@ -9,7 +9,8 @@ import (
 )
 
 // This file holds what a session's goroutines do. Each method runs on a goroutine of its own and
-// returns the session's next message; none touches what the actor changes.
+// returns the session's next message; none touches what the actor changes. The lease is theirs:
+// openAgent sets it before it says so, and releaseLease starts after that.
 
 // readClient is the pump from client to agent. It holds one message at a time, and while the agent
 // takes no more it reads no more.
@@ -40,14 +41,20 @@ func unlessClosed(err error) error {
 
 // openAgent takes the lease, opens the agent's stream and puts the startRequest on it.
 func (s *session) openAgent(start *dap.ClientEvent) message {
+	opened := false
+	defer func() {
+		if !opened { // also after a panic: the client's pump may be waiting
+			s.out.abandon()
+		}
+	}()
 	stream, err := s.openStream(start.GetStartRequest().GetWorkflowID())
 	if err == nil && !s.out.start(stream, start) {
 		err = context.Canceled // stopped meanwhile; the stream ends with its context
 	}
 	if err != nil {
-		s.out.abandon()
 		return message{event: event{kind: openFailed, done: openAgent, end: faultEnding(err)}, err: err}
 	}
+	opened = true
 	return message{event: event{kind: agentOpened, done: openAgent}, stream: stream}
 }
 
@@ -57,7 +64,8 @@ func (s *session) openStream(workflow string) (Stream, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.post(message{event: event{kind: leaseTaken}, lease: lease})
+		s.lease = lease
+		s.post(message{event: event{kind: leaseTaken}})
 	}
 	return s.Agent.Open(s.stream)
 }
@@ -99,7 +107,9 @@ func (s *session) stopAgent(reason string) message {
 }
 
 // releaseLease leaves at least half of the close timeout to the client.
-func (s *session) releaseLease(lease Lease) message {
+func (s *session) releaseLease() message {
+	lease := s.lease
+	s.lease = nil
 	ctx, cancel := context.WithTimeout(context.Background(), s.limits.CloseTimeout/2)
 	defer cancel()
 	err := lease.Release(ctx)

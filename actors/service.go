@@ -54,12 +54,12 @@ func OutOfTime(ctx context.Context) context.Context {
 // service is the actor that runs a Service.
 type service struct {
 	Service
-	name       string
 	supervisor *actor.PID
 
 	serve  context.Context    // what Serve is called with
 	finish context.CancelFunc // tells Serve to finish
 	expire context.CancelFunc // tells it that there is no time left
+	done   chan struct{}      // closed when Serve has returned
 	told   bool
 	end    Stopped
 }
@@ -67,12 +67,12 @@ type service struct {
 // served is the service's own message that Serve has returned.
 type served struct{ err error }
 
-func newService(name string, supervisor *actor.PID, run Service) *service {
-	s := &service{Service: run, name: name, supervisor: supervisor}
+func newService(id, name string, supervisor *actor.PID, run Service) *service {
+	s := &service{Service: run, supervisor: supervisor, done: make(chan struct{})}
 	limit, expire := context.WithCancel(context.Background())
 	s.expire = expire
 	s.serve, s.finish = context.WithCancel(context.WithValue(limit, outOfTime{}, limit))
-	s.end = Stopped{ID: name, Outcome: Completed, service: true}
+	s.end = Stopped{ID: name, Outcome: Completed, service: id}
 	return s
 }
 
@@ -92,8 +92,22 @@ func (s *service) Receive(c *actor.Context) {
 		s.served(m.err)
 		c.Engine().Poison(c.PID())
 	case actor.Stopped:
-		s.expire()
-		c.Engine().Send(s.supervisor, s.end)
+		s.stopped(c.Engine())
+	}
+}
+
+// stopped is the last thing an actor does. If somebody else ended it, Serve is waited for elsewhere.
+func (s *service) stopped(engine *actor.Engine) {
+	s.expire()
+	select {
+	case <-s.done:
+		engine.Send(s.supervisor, s.end)
+	default:
+		s.end.Outcome = Killed
+		go func() {
+			<-s.done
+			engine.Send(s.supervisor, s.end)
+		}()
 	}
 }
 
@@ -104,6 +118,7 @@ func (s *service) run(engine *actor.Engine, self *actor.PID) {
 		if v := recover(); v != nil {
 			err = newPanicError(v)
 		}
+		close(s.done)
 		engine.Send(self, served{err})
 	}()
 	err = s.Serve(s.serve)

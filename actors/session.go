@@ -43,7 +43,7 @@ type session struct {
 	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
 	workflow   string
 	agent      Stream
-	lease      Lease
+	lease      Lease // written by openAgent, and after it by releaseLease
 	began      time.Time
 	stopBegan  time.Time
 	drained    ending    // how a drain ends this session
@@ -56,7 +56,6 @@ type session struct {
 type message struct {
 	event
 	start  *dap.ClientEvent
-	lease  Lease
 	stream Stream
 	err    error
 }
@@ -102,8 +101,6 @@ func (s *session) take(m message) {
 		if s.life.phase != PhaseOpening {
 			s.out.abandon() // nobody will open a stream; the pump must not wait for one
 		}
-	case leaseTaken:
-		s.lease = m.lease
 	case agentOpened:
 		s.agent, s.start = m.stream, nil
 	}
@@ -159,12 +156,11 @@ func (s *session) perform(e effect) {
 	case doSeverAgent:
 		s.sever()
 	case doReleaseLease:
-		lease := s.lease
-		s.spawn(releaseLease, func() message { return s.releaseLease(lease) })
+		s.spawn(releaseLease, s.releaseLease)
 	case doTellClient:
 		s.spawn(tellClient, func() message { return s.tellClient(e.end) })
 	case doCutClient:
-		s.Client.Abort()
+		s.guard(s.Client.Abort)
 	case doArm:
 		s.arm(e.timer)
 	case doDisarm:
@@ -184,14 +180,22 @@ func (s *session) arm(which timer) {
 	case graceTimer:
 		ev, due = event{kind: graceTimedOut, end: s.drained, stop: stopShutdown}, s.graceUntil
 	case stopTimer:
-		ev, due = event{kind: stopTimedOut}, s.stopBegan.Add(s.limits.StopTimeout)
-		if !s.deadline.IsZero() { // the client must still be told before it
-			due = earlier(due, s.deadline.Add(-s.limits.CloseTimeout))
-		}
+		ev, due = event{kind: stopTimedOut}, s.stopDue()
 	case closeTimer:
 		ev, due = event{kind: closeTimedOut}, time.Now().Add(s.limits.CloseTimeout)
 	}
 	s.timer = time.AfterFunc(time.Until(due), func() { s.post(message{event: ev}) })
+}
+
+// stopDue leaves the client its close timeout before a drain's deadline, and the agent at least half
+// of the time that there is.
+func (s *session) stopDue() time.Time {
+	due := s.stopBegan.Add(s.limits.StopTimeout)
+	if s.deadline.IsZero() {
+		return due
+	}
+	forClient := min(s.limits.CloseTimeout, s.deadline.Sub(s.stopBegan)/2)
+	return earlier(due, s.deadline.Add(-forClient))
 }
 
 func (s *session) disarm() {
@@ -233,9 +237,19 @@ func (s *session) panicked(v any) {
 	s.step(event{kind: panicked, end: internalError})
 }
 
+// guard keeps a panic in somebody else's code from the effects that are still to be done.
+func (s *session) guard(run func()) {
+	defer func() {
+		if v := recover(); v != nil && s.err == nil {
+			s.err = newPanicError(v)
+		}
+	}()
+	run()
+}
+
 // stopped is the last thing an actor does; hollywood has taken it off its registry before. If it
-// was not the lifecycle that ended it, all is cut here, and waited for elsewhere: the actor may be
-// on the goroutine of whoever stopped it.
+// was not the lifecycle that ended it, all is cut here, and waited for elsewhere: Receive never
+// blocks.
 func (s *session) stopped() {
 	if s.life.phase == PhaseStopped {
 		s.acknowledge()
@@ -244,12 +258,18 @@ func (s *session) stopped() {
 	s.life.end = killedEnding
 	s.disarm()
 	s.sever()
-	go func() {
-		s.Client.Abort()
-		s.out.abandon()
-		s.running.Wait()
-		s.acknowledge()
-	}()
+	go s.letGo()
+}
+
+// letGo ends a session whose actor is gone already.
+func (s *session) letGo() {
+	s.guard(s.Client.Abort)
+	s.out.abandon()
+	s.running.Wait()
+	if s.lease != nil {
+		s.guard(func() { s.releaseLease() })
+	}
+	s.acknowledge()
 }
 
 func (s *session) acknowledge() {

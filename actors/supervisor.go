@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,7 +145,11 @@ func ask[R any](ctx context.Context, s *Supervisor, message func(chan<- R) any) 
 	select {
 	case answer = <-reply:
 	case <-s.gone:
-		err = ErrClosed
+		select {
+		case answer = <-reply: // it was the last
+		default:
+			err = ErrClosed
+		}
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -171,6 +176,7 @@ type supervisor struct {
 // child is a session or a service as its supervisor sees it.
 type child struct {
 	id     string
+	name   string // of a service
 	pid    *actor.PID
 	stage  Stage // sessions are in the stage WithSessions
 	remote string
@@ -188,7 +194,7 @@ type Stopped struct {
 	Reason   string
 	Err      error
 
-	service bool
+	service string // a service's own ID: names may be given twice
 }
 
 type addService struct {
@@ -240,15 +246,15 @@ func (s *supervisor) addService(m addService) error {
 	if s.draining != nil {
 		return ErrDraining
 	}
-	c := &child{id: m.name, stage: m.stage, began: time.Now()}
+	c := &child{id: newID(), name: m.name, stage: m.stage, began: time.Now()}
 	s.services = append(s.services, c)
-	c.pid = s.spawn(newService(m.name, s.self, m.run), "service", newID())
+	c.pid = s.spawn(newService(c.id, c.name, s.self, m.run), "service", c.id)
 	return nil
 }
 
 // childStopped is the end of a child. One that was given up at the deadline is no child any more.
 func (s *supervisor) childStopped(m Stopped) {
-	if m.service {
+	if m.service != "" {
 		s.serviceStopped(m)
 	} else {
 		s.sessionStopped(m)
@@ -272,11 +278,11 @@ func (s *supervisor) sessionStopped(m Stopped) {
 
 func (s *supervisor) serviceStopped(m Stopped) {
 	for i, c := range s.services {
-		if c.id != m.ID {
+		if c.id != m.service {
 			continue
 		}
-		s.services = append(s.services[:i], s.services[i+1:]...)
-		report := ServiceReport{Name: m.ID, Outcome: m.Outcome, Took: c.took()}
+		s.services = slices.Delete(s.services, i, i+1)
+		report := ServiceReport{Name: c.name, Outcome: m.Outcome, Took: c.took()}
 		s.engine.BroadcastEvent(ServiceStopped{ServiceReport: report, Err: m.Err})
 		if s.draining != nil {
 			s.draining.report.Services = append(s.draining.report.Services, report)
@@ -287,6 +293,8 @@ func (s *supervisor) serviceStopped(m Stopped) {
 
 // end lets go of the children of a supervisor that somebody stopped without a drain.
 func (s *supervisor) end() {
+	defer close(s.gone)
+	s.ready.Store(false)
 	for _, c := range s.children() {
 		s.engine.Send(c.pid, kill{})
 	}
@@ -296,7 +304,6 @@ func (s *supervisor) end() {
 	if s.draining != nil {
 		s.draining.stopTimers()
 	}
-	close(s.gone)
 }
 
 func (s *supervisor) children() []*child {

@@ -1,0 +1,610 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/anthdm/hollywood/actor"
+
+	"github.com/lastcall-go/lastcall/actors"
+)
+
+func TestADrainStopsTheAgentReleasesTheLeaseThenTellsTheClient(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.leased()
+		s.agent.stopping = time.Second
+		s.serve()
+		time.Sleep(time.Minute)
+		report := h.drained(actors.Drain{Reason: "new version"})
+		s.saw(
+			"0s lease on w1 taken",
+			"0s agent got startRequest",
+			"1m0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN",
+			"1m1s agent ended",
+			"1m1s lease released",
+			"1m1s client told 1001 new version",
+			"1m1s client cut",
+		)
+		want := actors.SessionReport{
+			ID:       s.id,
+			Workflow: "w1",
+			Age:      actors.Seconds(61 * time.Second),
+			Outcome:  actors.Drained,
+			Took:     actors.Seconds(time.Second),
+		}
+		if len(report.Sessions) != 1 || report.Sessions[0] != want {
+			t.Errorf("got  %+v\nwant %+v", report.Sessions, want)
+		}
+		if report.Reason != "new version" || time.Duration(report.Took) != time.Second || report.Totals[actors.Drained] != 1 {
+			t.Errorf("%+v", report)
+		}
+	})
+}
+
+func TestAWorkflowThatFinishesWithinTheGraceCompletes(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare().serve()
+		h.send(actors.Drain{Grace: 5 * time.Second})
+		time.Sleep(4 * time.Second)
+		s.stream.say(action("result"))
+		s.stream.say(io.EOF)
+		s.saw("0s agent got startRequest", "4s client got result", "4s agent ended", "4s client told 1000 ", "4s client cut")
+		s.endsAs(actors.Completed)
+	})
+}
+
+func TestAWorkflowThatDoesNotIsStoppedAtTheGrace(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare().serve()
+		h.drained(actors.Drain{Grace: 5 * time.Second})
+		s.saw(
+			"0s agent got startRequest",
+			"5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN",
+			"5s agent ended",
+			"5s client told 1001 server shutdown",
+			"5s client cut",
+		)
+	})
+}
+
+func TestGraceIsForRunningWorkflowsOnly(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		idle, opening := h.prepare().join(), h.prepare()
+		opening.agent.opens = time.Hour
+		opening.start()
+		if report := h.drained(actors.Drain{Grace: 5 * time.Second}); report.Took != 0 {
+			t.Errorf("took %v", report.Took)
+		}
+		idle.saw("0s client told 1001 server shutdown", "0s client cut")
+		opening.saw("0s opening cancelled", "0s client told 1001 server shutdown", "0s client cut")
+	})
+}
+
+// The client must be told by the deadline, also where the stop timeout would go beyond it.
+func TestTheStopTimeoutLeavesTheClientItsTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		deadline time.Duration
+		told     string
+	}{
+		"all that a close may take":          {12 * time.Second, "6.95s client told 1001"},
+		"half, where there isn't even that":  {4 * time.Second, "1.975s client told 1001"},
+		"and the agent no longer than usual": {time.Minute, "10s client told 1001"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				h := open(t, actors.Options{})
+				s := h.prepare()
+				s.agent.ignores = true
+				s.serve()
+				h.drained(within(c.deadline))
+				s.has("0s agent got stopWorkflow", c.told)
+				s.endsAs(actors.Cancelled)
+			})
+		})
+	}
+}
+
+// Who answers nothing at all, but would be cut at the close timeout just by the deadline, is not
+// killed in the same instant.
+func TestTheCloseTimeoutComesBeforeTheKill(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		for range 20 {
+			s := h.prepare()
+			s.agent.ignores, s.client.mute = true, true
+			s.serve()
+		}
+		report := h.drained(within(15 * time.Second))
+		if report.Totals[actors.Cancelled] != 20 {
+			t.Errorf("%v", report.Totals)
+		}
+	})
+}
+
+// A thousand sessions whose peers never answer anything: some not even when they are cut.
+func TestTheDeadlineHoldsWhateverThePeersDo(t *testing.T) {
+	const sessions, deadline = 1000, 4 * time.Second
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		forever := make(chan struct{})
+		for i := range sessions {
+			s := h.prepare()
+			s.leased()
+			s.agent.ignores, s.client.mute = true, true
+			switch i % 4 {
+			case 0:
+				s.client.says <- startRequest("w")
+			case 1:
+				s.agent.opens = time.Hour
+				s.client.says <- startRequest("w")
+			case 2:
+				s.client.stubborn = forever
+				s.leaser.releases = time.Hour
+				s.client.says <- startRequest("w")
+			}
+			s.join()
+		}
+		synctest.Wait()
+
+		report, took, err := h.drain(within(deadline))
+		if took < deadline || took > deadline+100*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		var killed *actors.KilledError
+		if !errors.As(err, &killed) || len(killed.Sessions) != sessions || !strings.Contains(err.Error(), killed.Sessions[0]) {
+			t.Errorf("%v", err)
+		}
+		if report.Totals[actors.Killed] != sessions || len(report.Sessions) != sessions {
+			t.Errorf("%v", report.Totals)
+		}
+		close(forever)
+		time.Sleep(time.Minute)
+		once(t, h, sessions) // also when the last have come to an end after all
+	})
+}
+
+// once checks that so many sessions stopped, each once.
+func once(t *testing.T, h *house, sessions int) {
+	t.Helper()
+	times := map[string]int{}
+	for _, e := range heard[actors.SessionStopped](h) {
+		if times[e.ID]++; times[e.ID] > 1 {
+			t.Errorf("%s stopped %d times", e.ID, times[e.ID])
+		}
+	}
+	if len(times) != sessions {
+		t.Errorf("%d of %d sessions stopped", len(times), sessions)
+	}
+}
+
+// toldAt returns how many sessions were told at which moments.
+func toldAt(sessions []*joined) string {
+	var at []string
+	for _, s := range sessions {
+		if i := s.at("stopWorkflow"); i >= 0 {
+			at = append(at, strings.Fields(s.all()[i])[0])
+		}
+	}
+	slices.Sort(at)
+	counts := map[string]int{}
+	for _, moment := range at {
+		counts[moment]++
+	}
+	var parts []string
+	for _, moment := range slices.Compact(at) {
+		parts = append(parts, fmt.Sprintf("%d at %s", counts[moment], moment))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// crowd is n sessions that are served, one joined every hour.
+func (h *house) crowd(n int) (all []*joined) {
+	for range n {
+		s := h.prepare()
+		s.began = time.Now() // moved on below
+		all = append(all, s.serve())
+		time.Sleep(time.Hour)
+	}
+	for _, s := range all {
+		s.began = time.Now()
+	}
+	return all
+}
+
+func TestWaves(t *testing.T) {
+	for name, c := range map[string]struct {
+		drain actors.Drain
+		in    time.Duration
+		want  string
+	}{
+		"all at once":                {actors.Drain{}, time.Minute, "7 at 0s"},
+		"in waves":                   {actors.Drain{WaveSize: 3, WaveInterval: 2 * time.Second}, time.Minute, "3 at 0s, 3 at 2s, 1 at 4s"},
+		"every second":               {actors.Drain{WaveSize: 4}, time.Minute, "4 at 0s, 3 at 1s"},
+		"squeezed until they fit":    {actors.Drain{WaveSize: 3, WaveInterval: time.Minute}, 19050 * time.Millisecond, "3 at 0s, 3 at 2s, 1 at 4s"},
+		"at once where nothing fits": {actors.Drain{WaveSize: 3, WaveInterval: time.Minute}, 10 * time.Second, "7 at 0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				h := open(t, actors.Options{})
+				crowd := h.crowd(7)
+				c.drain.Deadline = time.Now().Add(c.in)
+				h.drained(c.drain)
+				if got := toldAt(crowd); got != c.want {
+					t.Errorf("told %s, want %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestWavesTellTheOldestFirst(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		crowd := h.crowd(4)
+		h.drained(actors.Drain{WaveSize: 1})
+		for i, s := range crowd {
+			s.has(fmt.Sprintf("%ds agent got stopWorkflow", i))
+		}
+	})
+}
+
+func TestASecondDrainDoesNotPutTheNextWaveOff(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		crowd := h.crowd(2)
+		h.send(actors.Drain{Deadline: time.Now().Add(time.Hour), WaveSize: 1, WaveInterval: 10 * time.Second})
+		time.Sleep(9 * time.Second)
+		h.drained(actors.Drain{})
+		if got := toldAt(crowd); got != "1 at 0s, 1 at 10s" {
+			t.Errorf("told %s", got)
+		}
+	})
+}
+
+func TestDuringTheDelayTheSupervisorIsNotReadyButAdmits(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		early := h.prepare().serve()
+		if !h.Ready() {
+			t.Error("not ready before the drain")
+		}
+		h.send(actors.Drain{Delay: 3 * time.Second})
+		if h.Ready() {
+			t.Error("ready during the drain")
+		}
+		time.Sleep(2 * time.Second)
+		late := h.prepare().serve()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if err := h.admits(); err != actors.ErrDraining {
+			t.Errorf("after the delay: %v", err)
+		}
+		early.has("3s agent got stopWorkflow")
+		late.has("3s agent got stopWorkflow")
+		report := h.drained(actors.Drain{})
+		if report.Totals[actors.Drained] != 2 || time.Duration(report.Took) != 3*time.Second {
+			t.Errorf("%+v", report)
+		}
+	})
+}
+
+func TestAGraceBeginsAfterTheDelay(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare().serve()
+		h.drained(actors.Drain{Delay: 3 * time.Second, Grace: 2 * time.Second})
+		s.has("5s agent got stopWorkflow")
+	})
+}
+
+// A second drain can bring forward each of the three times, and put off none.
+func TestASecondDrainOnlyShortens(t *testing.T) {
+	const none = time.Duration(0)
+	type times struct{ deadline, delay, grace time.Duration }
+	for name, c := range map[string]struct {
+		drains []times // one a second
+		want   string
+	}{
+		"a shorter grace":                   {[]times{{60, none, 20}, {60, none, 5}}, "6s agent got stopWorkflow"},
+		"a longer grace":                    {[]times{{60, none, 5}, {60, none, 20}}, "5s agent got stopWorkflow"},
+		"no grace":                          {[]times{{60, none, 20}, {60, none, none}}, "1s agent got stopWorkflow"},
+		"a shorter delay":                   {[]times{{60, 20, none}, {60, 5, none}}, "6s agent got stopWorkflow"},
+		"a longer delay":                    {[]times{{60, 5, none}, {60, 20, none}}, "5s agent got stopWorkflow"},
+		"no delay":                          {[]times{{60, 20, none}, {60, none, none}}, "1s agent got stopWorkflow"},
+		"a shorter, then a longer delay":    {[]times{{60, 30, none}, {60, 5, none}, {60, 20, none}}, "6s agent got stopWorkflow"},
+		"a shorter deadline":                {[]times{{60, none, none}, {9, none, none}}, "4.975s client told"},
+		"a shorter, then a longer deadline": {[]times{{60, none, none}, {9, none, none}, {60, none, none}}, "4.975s client told"},
+		"a longer deadline":                 {[]times{{8, none, none}, {60, none, none}}, "3.975s client told"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				h := open(t, actors.Options{})
+				s := h.prepare()
+				s.agent.ignores = true
+				s.serve()
+				for _, d := range c.drains {
+					h.send(actors.Drain{
+						Deadline: time.Now().Add(d.deadline * time.Second),
+						Delay:    d.delay * time.Second,
+						Grace:    d.grace * time.Second,
+					})
+					time.Sleep(time.Second)
+				}
+				time.Sleep(time.Minute)
+				s.has(c.want)
+				s.endsAs(actors.Cancelled)
+			})
+		})
+	}
+}
+
+// However many drains come, at the deadline and after it, none puts off its end.
+func TestRepeatedDrainsDoNotPutOffTheDeadline(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		forever := make(chan struct{})
+		defer close(forever)
+		s := h.prepare()
+		s.client.stubborn = forever
+		s.serve()
+		if err := h.Add("ignores everything", actors.AfterSessions, actors.ServiceFunc(func(context.Context) error { <-forever; return nil })); err != nil {
+			t.Fatal(err)
+		}
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() {
+			for i := 1; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(10 * time.Millisecond):
+					h.Engine().Send(h.PID(), actors.Drain{Deadline: h.began.Add(-time.Duration(i) * time.Hour)})
+				}
+			}
+		}()
+		if _, took, err := h.drain(within(5 * time.Second)); err == nil || took > 200*time.Millisecond {
+			t.Errorf("took %v, %v", took, err)
+		}
+	})
+}
+
+// A client's close timeout runs from its close frame, however often it is drained.
+func TestASecondDrainDoesNotGiveTheClientMoreTime(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.client.mute = true
+		s.serve()
+		for range 4 {
+			h.send(within(time.Minute))
+			time.Sleep(2 * time.Second)
+		}
+		s.has("0s client told", "5s client cut")
+	})
+}
+
+func TestACancelledContextMakesTheDeadlineNow(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(2*time.Second, cancel)
+		report, err := h.Drain(ctx, actors.Drain{})
+		if took := time.Since(h.began); err == nil || took < 2*time.Second || took > 2100*time.Millisecond {
+			t.Errorf("took %v, %v", took, err)
+		}
+		if report.Totals[actors.Killed] != 1 {
+			t.Errorf("%v", report.Totals)
+		}
+	})
+}
+
+func TestAContextsDeadlineIsTheDrains(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		report, err := h.Drain(ctx, actors.Drain{Deadline: time.Now().Add(time.Hour)})
+		if took := time.Since(h.began); err == nil || report == nil || took < 3*time.Second || took > 3100*time.Millisecond {
+			t.Errorf("took %v, %v", took, err)
+		}
+	})
+}
+
+func TestADrainWithoutADeadlineHasTheDefaultOne(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{StopTimeout: time.Hour, CloseTimeout: time.Hour})
+		s := h.prepare()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		if _, took, _ := h.drain(actors.Drain{}); took < actors.DefaultDrain || took > actors.DefaultDrain+100*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestTheSenderOfADrainIsSentTheReport(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		h.prepare().serve()
+		answer := h.Engine().Request(h.PID(), actors.Drain{}, time.Minute)
+		got, err := answer.Result()
+		report, ok := got.(*actors.Report)
+		if err != nil || !ok || report.Totals[actors.Drained] != 1 {
+			t.Errorf("got %T, %v", got, err)
+		}
+	})
+}
+
+func TestAllWhoDrainGetTheSameReport(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.stopping = time.Second
+		s.serve()
+		reports := make(chan *actors.Report, 4)
+		for range 3 {
+			go func() {
+				report, _ := h.Drain(context.Background(), actors.Drain{})
+				reports <- report
+			}()
+		}
+		h.Engine().SpawnFunc(func(c *actor.Context) {
+			switch m := c.Message().(type) {
+			case actor.Started:
+				c.Send(h.PID(), actors.Drain{})
+			case *actors.Report:
+				reports <- m
+				c.Engine().Poison(c.PID())
+			}
+		}, "sender")
+		first := <-reports
+		for range 3 {
+			if other := <-reports; other != first || other == nil {
+				t.Errorf("%p and %p", first, other)
+			}
+		}
+		time.Sleep(time.Hour)
+		if late, took, _ := h.drain(actors.Drain{}); late != first || took != 0 {
+			t.Errorf("afterwards: %p after %v", late, took)
+		}
+		if n := len(heard[actors.DrainStarted](h)); n != 1 {
+			t.Errorf("%d drains were started", n)
+		}
+	})
+}
+
+func TestAnEmptyHouseIsDrainedAtOnce(t *testing.T) {
+	in(t, func(t *testing.T) {
+		report, took, err := open(t, actors.Options{}).drain(actors.Drain{Grace: time.Hour})
+		if err != nil || took != 0 || len(report.Sessions) != 0 {
+			t.Errorf("%+v after %v, %v", report, took, err)
+		}
+	})
+}
+
+func TestCloseWithoutADrainKills(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.leased()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		h.Close()
+		s.has("lease released", "agent cancelled", "client cut")
+		s.endsAs(actors.Killed)
+		if h.Ready() || h.admits() != actors.ErrClosed {
+			t.Error("it still admits")
+		}
+		if _, err := h.Drain(context.Background(), actors.Drain{}); err != actors.ErrClosed {
+			t.Errorf("drain after close: %v", err)
+		}
+		h.Close()
+	})
+}
+
+func TestCloseCutsADrainShort(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		got := make(chan error, 1)
+		go func() {
+			_, err := h.Drain(context.Background(), actors.Drain{})
+			got <- err
+		}()
+		time.Sleep(time.Second)
+		h.Close()
+		if err := <-got; !errors.As(err, new(*actors.KilledError)) || time.Since(h.began) > 1100*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(h.began))
+		}
+	})
+}
+
+func TestAPoisonedSupervisorIsNotReady(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		h.Engine().Poison(h.PID())
+		synctest.Wait()
+		if h.Ready() || h.admits() != actors.ErrClosed {
+			t.Error("it still admits")
+		}
+	})
+}
+
+// Somebody who poisons the supervisor takes its sessions along, and leaves nobody waiting.
+func TestAPoisonedSupervisorLetsGoOfEverything(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s, idle := h.prepare(), h.prepare().join()
+		s.leased()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		told := make(chan struct{})
+		if err := h.Add("daemon", actors.AfterSessions, actors.ServiceFunc(func(ctx context.Context) error {
+			<-ctx.Done()
+			close(told)
+			return nil
+		})); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Admit(context.Background()); err != nil { // and never uses the ticket
+			t.Fatal(err)
+		}
+		drain := make(chan error, 1)
+		go func() {
+			_, err := h.Drain(context.Background(), actors.Drain{Grace: time.Hour})
+			drain <- err
+		}()
+		synctest.Wait()
+		h.Engine().Poison(h.PID())
+		<-told
+		if err := <-drain; err != actors.ErrClosed {
+			t.Errorf("drain: %v", err)
+		}
+		s.has("lease released", "agent cancelled", "client cut")
+		idle.has("client cut")
+		if s.pid() != nil || idle.pid() != nil {
+			t.Error("a session's actor is still there")
+		}
+		for _, id := range []string{s.id, idle.id} { // Stopped has nobody to go to any more
+			n := 0
+			for _, e := range heard[actor.DeadLetterEvent](h) {
+				if m, ok := e.Message.(actors.Stopped); ok && m.ID == id {
+					n++
+				}
+			}
+			if n+boolToInt(id == idle.id && !idle.running()) != 1 {
+				t.Errorf("%s acknowledged %d times", id, n)
+			}
+		}
+		if got := time.Since(h.began); got != 0 {
+			t.Errorf("took %v", got)
+		}
+	})
+}
+
+func boolToInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

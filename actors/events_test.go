@@ -1,0 +1,266 @@
+package actors_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/anthdm/hollywood/actor"
+
+	"github.com/lastcall-go/lastcall/actors"
+)
+
+func TestASessionsEvents(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare().serve()
+		time.Sleep(time.Hour)
+		s.stream.say(io.EOF)
+		started := heard[actors.SessionStarted](h)
+		if want := (actors.SessionStarted{ID: s.id, Remote: "192.0.2.1:1234", At: h.began}); len(started) != 1 || started[0] != want {
+			t.Errorf("got %+v, want %+v", started, want)
+		}
+		stopped := s.stopped()
+		if time.Duration(stopped.Age) != time.Hour || stopped.Took != 0 || stopped.Remote != "192.0.2.1:1234" || stopped.Code != 1000 {
+			t.Errorf("%+v", stopped)
+		}
+	})
+}
+
+func TestADrainsEvents(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		for i := range 3 {
+			s := h.prepare()
+			s.agent.stopping = time.Duration(50+i*i*30) * time.Millisecond
+			s.serve()
+		}
+		h.add("daemon", actors.AfterSessions, &daemon{journal: h.prepare().journal, takes: time.Second})
+		report := h.drained(actors.Drain{Deadline: h.began.Add(time.Minute), Reason: "over"})
+
+		started := heard[actors.DrainStarted](h)
+		if want := (actors.DrainStarted{Reason: "over", Sessions: 3, Services: 1, Deadline: h.began.Add(time.Minute)}); len(started) != 1 || started[0] != want {
+			t.Errorf("got %+v, want %+v", started, want)
+		}
+		finished := heard[actors.DrainFinished](h)
+		if len(finished) != 1 || finished[0].Report != report {
+			t.Errorf("%+v", finished)
+		}
+		// stopped at 50, 80 and 170 ms, the daemon a second later; told 100 ms after the first that had not been told of
+		progress := heard[actors.DrainProgress](h)
+		for i, want := range []actors.DrainProgress{
+			{Totals: map[actors.Outcome]int{actors.Drained: 2}, Left: 1, Elapsed: 150 * time.Millisecond, Deadline: h.began.Add(time.Minute)},
+			{Totals: map[actors.Outcome]int{actors.Drained: 3}, Left: 0, Elapsed: 270 * time.Millisecond, Deadline: h.began.Add(time.Minute)},
+		} {
+			if len(progress) != 2 || !reflect.DeepEqual(progress[i], want) {
+				t.Errorf("got %+v, want %+v", progress, want)
+			}
+		}
+	})
+}
+
+func TestProgressIsToldTenTimesASecondAtMost(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		for i := range 99 {
+			s := h.prepare()
+			s.agent.stopping = time.Duration(i+1)*10*time.Millisecond + time.Millisecond
+			s.serve()
+		}
+		h.drained(actors.Drain{})
+		progress := heard[actors.DrainProgress](h)
+		if len(progress) < 8 || len(progress) > 10 {
+			t.Errorf("told %d times", len(progress))
+		}
+		for i, p := range progress {
+			if sum := p.Totals[actors.Drained]; sum+p.Left != 99 || i > 0 && p.Elapsed-progress[i-1].Elapsed < 100*time.Millisecond {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
+
+func TestAnEngineOfOnesOwn(t *testing.T) {
+	in(t, func(t *testing.T) {
+		engine, err := actor.NewEngine(actor.NewEngineConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, second := open(t, actors.Options{Engine: engine}), open(t, actors.Options{Engine: engine})
+		if first.Engine() != engine || first.PID().Equals(second.PID()) {
+			t.Errorf("%v and %v", first.PID(), second.PID())
+		}
+		a, b := first.prepare().serve(), second.prepare().serve()
+		first.drained(actors.Drain{})
+		a.endsAs(actors.Drained)
+		if !b.running() || !second.Ready() {
+			t.Error("one supervisor's drain reached the other")
+		}
+	})
+}
+
+func TestStopReturnsWhenTheListenerHasHeardAll(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		heard := 0
+		stop := h.Listen(func(event any) {
+			if _, ok := event.(actors.SessionStopped); ok {
+				time.Sleep(time.Millisecond)
+				heard++
+			}
+		})
+		for range 20 {
+			h.prepare().serve()
+		}
+		h.drained(actors.Drain{})
+		stop()
+		if heard != 20 {
+			t.Errorf("heard %d of 20", heard)
+		}
+		stop()
+	})
+}
+
+func TestStopGivesAStuckListenerASecond(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		forever := make(chan struct{})
+		defer close(forever)
+		stop := h.Listen(func(any) { <-forever })
+		h.prepare().serve()
+		if stop(); time.Since(h.began) != time.Second {
+			t.Errorf("took %v", time.Since(h.began))
+		}
+	})
+}
+
+// A listener's panic would end hollywood's actor, and after a few the process.
+func TestAPanickingListenerDisturbsNobody(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		calls := 0
+		stop := h.Listen(func(any) { calls++; panic("in a listener") })
+		s := h.prepare().serve()
+		h.drained(actors.Drain{})
+		stop()
+		s.endsAs(actors.Drained)
+		panicked := heard[actors.SupervisorPanicked](h)
+		if len(panicked) == 0 || calls <= len(panicked) || panicked[0].Err.Value != "in a listener" {
+			t.Errorf("%d calls, %d panics told", calls, len(panicked))
+		}
+		if time.Since(h.began) != 0 {
+			t.Error("the listener was restarted")
+		}
+	})
+}
+
+// A report that was written and read again is the same, to the millisecond.
+func TestAReportAsJSON(t *testing.T) {
+	report := &actors.Report{
+		Reason:  "server shutdown",
+		Started: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC),
+		Took:    actors.Seconds(1500 * time.Millisecond),
+		Totals:  map[actors.Outcome]int{actors.Drained: 1, actors.Killed: 1},
+		Sessions: []actors.SessionReport{
+			{ID: "a", Workflow: "w", Age: actors.Seconds(2 * time.Hour), Outcome: actors.Drained, Took: actors.Seconds(1234 * time.Microsecond)},
+			{ID: "b", Outcome: actors.Killed},
+		},
+		Services: []actors.ServiceReport{{Name: "http", Outcome: actors.Drained, Took: actors.Seconds(time.Millisecond)}},
+	}
+	data, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"reason":"server shutdown","started":"2026-05-04T03:02:01Z","took_seconds":1.5,"totals":{"drained":1,"killed":1},` +
+		`"sessions":[{"id":"a","workflow":"w","age_seconds":7200,"outcome":"drained","stop_seconds":0.001},` +
+		`{"id":"b","workflow":"","age_seconds":0,"outcome":"killed","stop_seconds":0}],` +
+		`"services":[{"name":"http","outcome":"drained","stop_seconds":0.001}]}`
+	if string(data) != want {
+		t.Errorf("got  %s\nwant %s", data, want)
+	}
+	var again actors.Report
+	if err := json.Unmarshal(data, &again); err != nil {
+		t.Fatal(err)
+	}
+	report.Sessions[0].Took = actors.Seconds(time.Millisecond)
+	if !reflect.DeepEqual(&again, report) {
+		t.Errorf("got  %+v\nwant %+v", &again, report)
+	}
+	if err := json.Unmarshal([]byte(`{"took_seconds":"soon"}`), &again); err == nil {
+		t.Error("read a duration that is none")
+	}
+}
+
+func TestAnEmptyReportHasEmptyLists(t *testing.T) {
+	in(t, func(t *testing.T) {
+		data, err := json.Marshal(open(t, actors.Options{}).drained(actors.Drain{}))
+		if err != nil || strings.Contains(string(data), "null") {
+			t.Errorf("%s, %v", data, err)
+		}
+	})
+}
+
+func TestTheErrorNamesTenAtMost(t *testing.T) {
+	report := &actors.Report{}
+	if err := report.Err(); err != nil {
+		t.Errorf("nobody was killed: %v", err)
+	}
+	for i := range 12 {
+		report.Sessions = append(report.Sessions, actors.SessionReport{ID: fmt.Sprint("s", i), Outcome: actors.Killed})
+		report.Sessions = append(report.Sessions, actors.SessionReport{ID: fmt.Sprint("ok", i), Outcome: actors.Drained})
+	}
+	report.Services = []actors.ServiceReport{{Name: "http", Outcome: actors.Killed}, {Name: "pool", Outcome: actors.Drained}}
+	err := report.Err()
+	if want := "had to be killed: session s0, s1, s2, s3, s4, s5, s6, s7, s8, s9 and 2 more; service http"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	var killed *actors.KilledError
+	if !errors.As(err, &killed) || len(killed.Sessions) != 12 || len(killed.Services) != 1 {
+		t.Errorf("%+v", killed)
+	}
+}
+
+// Every outcome is listed once, and a drain's totals count each session under its own.
+func TestTotals(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		h.prepare().serve()
+		cancelled, gone, done := h.prepare(), h.prepare().serve(), h.prepare().serve()
+		cancelled.agent.ignores = true
+		cancelled.serve()
+		h.send(actors.Drain{Grace: time.Second})
+		gone.client.says <- &actors.ClosedError{Code: 1000}
+		done.stream.say(io.EOF)
+		report := h.drained(actors.Drain{Grace: time.Second})
+		want := map[actors.Outcome]int{actors.Drained: 1, actors.Cancelled: 1, actors.ClientGone: 1, actors.Completed: 1}
+		if !reflect.DeepEqual(report.Totals, want) {
+			t.Errorf("got %v, want %v", report.Totals, want)
+		}
+		if len(actors.Outcomes()) != 7 {
+			t.Errorf("%v", actors.Outcomes())
+		}
+	})
+}
+
+// actors are the supervisor's children that have started and not stopped, by hollywood's account.
+func (h *house) actors() map[*actor.PID]bool {
+	left := map[string]*actor.PID{}
+	for _, e := range heard[actor.ActorStartedEvent](h) {
+		if strings.HasPrefix(e.PID.ID, h.PID().ID+"/") {
+			left[e.PID.ID] = e.PID
+		}
+	}
+	for _, e := range heard[actor.ActorStoppedEvent](h) {
+		delete(left, e.PID.ID)
+	}
+	all := map[*actor.PID]bool{}
+	for _, pid := range left {
+		all[pid] = true
+	}
+	return all
+}
