@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -19,6 +20,10 @@ const (
 	requestTimeout = 60 * time.Second // to read a request, and to answer it
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 32 << 10
+
+	// firstRequestTimeout is what a connection has to bring its first request once the server was
+	// told to stop.
+	firstRequestTimeout = 250 * time.Millisecond
 )
 
 // HTTPServer serves a handler on a listener, with limits on headers, bodies, and time. As a service
@@ -37,7 +42,9 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	unused := newUnusedConns()
 	server := &http.Server{
+		ConnState:         unused.track,
 		Handler:           http.MaxBytesHandler(s.Handler, codec.MaxMessage),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
@@ -50,15 +57,71 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	go func() { failed <- server.Serve(s.Listener) }()
 	select {
 	case err := <-failed:
-		return err
+		return errors.Join(err, server.Close())
 	case <-ctx.Done():
 	}
-	err := server.Shutdown(actors.OutOfTime(ctx))
-	if err != nil {
-		_ = server.Close()
-	}
-	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
+	limit := actors.OutOfTime(ctx)
+	// Shutdown drops a first request that is on its way, and waits 5 s for one that isn't. So the
+	// listener goes first, and who got through it is answered.
+	err := s.Listener.Close()
+	<-failed
+	unused.settle(limit)
+	if e := server.Shutdown(limit); e != nil {
+		err = errors.Join(err, e, server.Close())
 	}
 	return err
+}
+
+// unusedConns are the connections that wait for their first request.
+type unusedConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+	fewer chan struct{}
+}
+
+func newUnusedConns() *unusedConns {
+	return &unusedConns{conns: make(map[net.Conn]struct{}), fewer: make(chan struct{}, 1)}
+}
+
+// track is the server's ConnState.
+func (u *unusedConns) track(conn net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if state == http.StateNew {
+		u.conns[conn] = struct{}{}
+		return
+	}
+	delete(u.conns, conn)
+	select {
+	case u.fewer <- struct{}{}:
+	default:
+	}
+}
+
+// settle returns when there are none left. It closes those that take too long.
+func (u *unusedConns) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstRequestTimeout)
+	defer cancel()
+	for !u.none() {
+		select {
+		case <-u.fewer:
+		case <-ctx.Done():
+			u.close()
+			return
+		}
+	}
+}
+
+func (u *unusedConns) none() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.conns) == 0
+}
+
+func (u *unusedConns) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for conn := range u.conns {
+		_ = conn.Close()
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -98,7 +99,31 @@ func NewPool(options PoolOptions) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent target %q: %w", options.Target, err)
 	}
-	return p, conn.Close()
+	if err := errors.Join(checkTarget(conn.CanonicalTarget()), conn.Close()); err != nil {
+		return nil, fmt.Errorf("agent target %q: %w", options.Target, err)
+	}
+	return p, nil
+}
+
+// checkTarget refuses what could never be resolved. grpc.NewClient takes nearly everything for the
+// name of a host, and says otherwise only when the first stream is opened.
+func checkTarget(canonical string) error {
+	address, isName := strings.CutPrefix(canonical, "dns:///")
+	if !isName || net.ParseIP(address) != nil {
+		return nil
+	}
+	if address == "" || strings.HasSuffix(address, ":") {
+		return errors.New("address incomplete")
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		if _, _, err := net.SplitHostPort(address + ":443"); err == nil {
+			return nil // grpc-go's default port
+		}
+		return err
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err
 }
 
 // Serve implements [actors.Service]: it closes the connections when ctx is done. It belongs to the
@@ -185,7 +210,6 @@ func (p *Pool) dial(userAgent string) (*grpc.ClientConn, error) {
 		grpc.WithUserAgent(strings.TrimSpace(userAgent + " " + p.options.UserAgent)),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(), // a retry would keep what a stream has sent in memory
 		grpc.WithDefaultCallOptions(

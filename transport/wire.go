@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -61,7 +62,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	h.wire = &wire{Conn: conn, early: append([]byte(nil), early...)}
 	if err := buffered.Writer.Flush(); err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, conn.Close()) // nobody else would: it is off net/http's hands
 	}
 	return h.wire, bufio.NewReadWriter(bufio.NewReaderSize(h.wire, readerBuffer), bufio.NewWriterSize(h.wire, writerBuffer)), nil
 }

@@ -1,0 +1,196 @@
+package transport_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/scripted"
+)
+
+func TestTextAndBinaryComeInAndBinaryGoesOut(t *testing.T) {
+	asks := scripted.Ask(&dap.Action{Action: &dap.Action_Mkdir{Mkdir: &dap.Mkdir{DirectoryPath: "d"}}})
+	for _, incoming := range []websocket.MessageType{websocket.MessageText, websocket.MessageBinary} {
+		inGateway(t, setting{agent: scripted.Options{Steps: []scripted.Step{asks}}}, func(t *testing.T, g *gateway) {
+			ws := g.dial(nil)
+			write := func(text string) {
+				if err := ws.Write(context.Background(), incoming, []byte(text)); err != nil {
+					t.Error(err)
+				}
+			}
+			write(startW1)
+			kind, action := g.act(ws)
+			if kind != websocket.MessageBinary || action.GetMkdir().GetDirectoryPath() != "d" {
+				t.Errorf("a %v came: %v", kind, action)
+			}
+			write(`{"actionResponse": {"requestID": "` + action.RequestID + `", "plainTextResponse": {}}}`)
+			wantFrame(t, closeFrame(ws), 1000, "")
+		})
+	}
+}
+
+func TestEventsOfAnUnknownKindAreIgnored(t *testing.T) {
+	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+		ws := g.dial(nil)
+		g.send(ws, `{"greeting": {"of": "a newer client"}}`) // also as the first message
+		g.send(ws, startW1)
+		g.send(ws, `{"greeting": {}}`)
+		g.send(ws, `{}`)
+		g.send(ws, heartbeat)
+		g.send(ws, `{"stopWorkflow": {"reason": "enough"}}`)
+		wantFrame(t, closeFrame(ws), 1000, "")
+		if got := observed[scripted.Received](g); len(got) != 2 || got[0].Event.GetHeartbeat() == nil {
+			t.Errorf("the agent received %v", got)
+		}
+	})
+}
+
+// ofSize is an event that is so many bytes of JSON.
+func ofSize(bytes int) string {
+	const before, after = `{"actionResponse": {"requestID": "`, `"}}`
+	return before + strings.Repeat("~", bytes-len(before)-len(after)) + after
+}
+
+func TestAMessageOf4MiBIsCarried(t *testing.T) {
+	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+		ws := g.start()
+		g.send(ws, ofSize(4<<20))
+		g.send(ws, `{"stopWorkflow": {}}`)
+		wantFrame(t, closeFrame(ws), 1000, "")
+		if got := observed[scripted.Received](g); len(got) != 2 || len(got[0].Event.GetActionResponse().GetRequestID()) < 4<<20-100 {
+			t.Errorf("the agent received %d messages", len(got))
+		}
+	})
+}
+
+func TestAMessageOver4MiBIsRefusedOnceTheAgentHasStopped(t *testing.T) {
+	for _, size := range []int{4<<20 + 1, 5 << 20} {
+		late := func(string) scripted.Misbehaviour {
+			return scripted.Misbehaviour{AcknowledgeAfter: 3 * time.Second, SendAfterStop: 2}
+		}
+		inGateway(t, setting{agent: scripted.Options{Steps: waits.Steps, Misbehave: late}}, func(t *testing.T, g *gateway) {
+			ws := g.start()
+			began := time.Now()
+			go ws.Write(context.Background(), websocket.MessageText, []byte(ofSize(size)))
+			for range 2 {
+				if _, action := g.act(ws); action.GetNewCheckpoint() == nil {
+					t.Errorf("the agent's last words are %v", action)
+				}
+			}
+			wantFrame(t, closeFrame(ws), 1009, "message over 4 MiB")
+			if took := time.Since(began); took != 3*time.Second {
+				t.Errorf("the close frame came after %v", took)
+			}
+			if len(observed[scripted.Ended](g)) != 1 {
+				t.Error("the agent had not stopped")
+			}
+			g.wantStop("WORKHORSE_WEBSOCKET_PING_FAILED") // the workflow can be resumed
+		})
+	}
+}
+
+func TestAMessageThatIsNoClientEventEndsWith1007(t *testing.T) {
+	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+		ws := g.start()
+		g.send(ws, `{"heartbeat": {"timestamp": "noon"}}`)
+		frame := closeFrame(ws)
+		if frame.Code != 1007 || !strings.HasPrefix(frame.Reason, "not a ClientEvent: ") || !strings.Contains(frame.Reason, `"noon"`) {
+			t.Errorf("the client was told %d %q", frame.Code, frame.Reason)
+		}
+	})
+}
+
+func TestBytesThatCameWithTheUpgradeRequestAreNotLost(t *testing.T) {
+	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+		conn, err := g.clients.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		// More than the gateway's own buffer holds, in one write with the request.
+		start := `{"startRequest": {"workflowID": "w1", "goal": "` + strings.Repeat("~", 2000) + `"}}`
+		if _, err := io.WriteString(conn, upgradeRequest+textFrame(start)+textFrame(heartbeat)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("%v %v", answer, err)
+		}
+		time.Sleep(time.Second)
+		started, received := observed[scripted.Started](g), observed[scripted.Received](g)
+		if len(started) != 1 || len(started[0].Request.GetGoal()) != 2000 || len(received) != 1 {
+			t.Errorf("the agent saw %d starts and then %d messages", len(started), len(received))
+		}
+	})
+}
+
+const upgradeRequest = "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+
+// textFrame is a client's frame. Its mask of zeros leaves the text as it is.
+func textFrame(text string) string {
+	frame := []byte{0x81, 0xfe}
+	frame = binary.BigEndian.AppendUint16(frame, uint16(len(text)))
+	return string(append(frame, 0, 0, 0, 0)) + text
+}
+
+func TestTheClientIsToldHowTheAgentEnded(t *testing.T) {
+	for _, c := range []struct {
+		agent   codes.Code
+		message string
+		code    websocket.StatusCode
+		reason  string
+		outcome actors.Outcome
+	}{
+		{codes.OK, "", 1000, "", actors.Completed},
+		{codes.Canceled, "secret", 1011, "agent error: CANCELLED", actors.Failed},
+		{codes.Unknown, "secret", 1011, "agent error: UNKNOWN", actors.Failed},
+		{codes.InvalidArgument, "no such flow", 4400, "no such flow", actors.Refused},
+		{codes.DeadlineExceeded, "secret", 1011, "agent error: DEADLINE_EXCEEDED", actors.Failed},
+		{codes.NotFound, "secret", 1011, "agent error: NOT_FOUND", actors.Failed},
+		{codes.AlreadyExists, "secret", 1011, "agent error: ALREADY_EXISTS", actors.Failed},
+		{codes.PermissionDenied, "secret", 1011, "agent error: PERMISSION_DENIED", actors.Failed},
+		{codes.ResourceExhausted, "secret", 1011, "agent error: RESOURCE_EXHAUSTED", actors.Failed},
+		{codes.ResourceExhausted, "USAGE_QUOTA_EXCEEDED: secret", 1008, "usage quota exceeded", actors.Refused},
+		{codes.FailedPrecondition, "secret", 1011, "agent error: FAILED_PRECONDITION", actors.Failed},
+		{codes.Aborted, "secret", 1011, "agent error: ABORTED", actors.Failed},
+		{codes.OutOfRange, "secret", 1011, "agent error: OUT_OF_RANGE", actors.Failed},
+		{codes.Unimplemented, "secret", 1011, "agent error: UNIMPLEMENTED", actors.Failed},
+		{codes.Internal, "secret", 1011, "agent error: INTERNAL", actors.Failed},
+		{codes.Unavailable, "secret", 1001, "agent unavailable", actors.Failed},
+		{codes.DataLoss, "secret", 1011, "agent error: DATA_LOSS", actors.Failed},
+		{codes.Unauthenticated, "secret", 1011, "agent error: UNAUTHENTICATED", actors.Failed},
+		{codes.Code(4242), "secret", 1011, "agent error: 4242", actors.Failed},
+		{codes.Internal, "USAGE_QUOTA_EXCEEDED", 1011, "agent error: INTERNAL", actors.Failed},
+		// 123 bytes are what a close frame carries; the 123rd would be the first half of an ü.
+		{codes.InvalidArgument, strings.Repeat("~", 122) + "üx", 4400, strings.Repeat("~", 122), actors.Refused},
+		{codes.InvalidArgument, strings.Repeat("~", 121) + "üx", 4400, strings.Repeat("~", 121) + "ü", actors.Refused},
+	} {
+		breaksOff := func(string) scripted.Misbehaviour {
+			return scripted.Misbehaviour{BreakOff: status.New(c.agent, c.message), BreakOffAfter: 1}
+		}
+		agent := scripted.Options{Steps: []scripted.Step{scripted.Checkpoint("last words")}, Misbehave: breaksOff}
+		inGateway(t, setting{agent: agent}, func(t *testing.T, g *gateway) {
+			ws := g.dial(nil)
+			g.send(ws, startW1)
+			if _, action := g.act(ws); !strings.Contains(action.GetNewCheckpoint().GetCheckpoint(), "last words") {
+				t.Errorf("%v: before its end came %v", c.agent, action)
+			}
+			wantFrame(t, closeFrame(ws), c.code, c.reason)
+			if end := <-g.stopped; end.Outcome != c.outcome {
+				t.Errorf("%v %q: the session is %s", c.agent, c.message, end.Outcome)
+			}
+		})
+	}
+}

@@ -1,0 +1,375 @@
+package transport_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/scripted"
+)
+
+// network counts the connections of a pool to an agent in memory.
+type network struct {
+	memory
+	mu      sync.Mutex
+	dialled int
+	open    int
+}
+
+func (n *network) dialOption() grpc.DialOption {
+	return grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		conn, err := n.dial(ctx)
+		if err == nil {
+			n.dialled++
+			n.open++
+		}
+		return &counted{Conn: conn, network: n}, err
+	})
+}
+
+// counts returns how many connections were ever opened, and are open.
+func (n *network) counts() (dialled, open int) {
+	synctest.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dialled, n.open
+}
+
+type counted struct {
+	net.Conn
+	network *network
+	once    sync.Once
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() {
+		c.network.mu.Lock()
+		defer c.network.mu.Unlock()
+		c.network.open--
+	})
+	return c.Conn.Close()
+}
+
+// agent is a DuoWorkflow service that tells who called and then waits for the end of the stream.
+type agent struct {
+	dap.UnimplementedDuoWorkflowServer
+}
+
+func (agent) ExecuteWorkflow(stream dap.DuoWorkflow_ExecuteWorkflowServer) error {
+	<-stream.Context().Done()
+	return status.FromContextError(stream.Context().Err()).Err()
+}
+
+// inPool runs test with a pool and a stock gRPC server in a bubble.
+func inPool(t *testing.T, options transport.PoolOptions, test func(t *testing.T, p *transport.Pool, n *network)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{memory: newMemory()}
+		server := grpc.NewServer(grpc.WaitForHandlers(true))
+		dap.RegisterDuoWorkflowServer(server, agent{})
+		go server.Serve(n.memory)
+		defer server.Stop()
+		options.Target = "passthrough:///agent"
+		options.DialOptions = []grpc.DialOption{n.dialOption()}
+		pool, err := transport.NewPool(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		served := make(chan error)
+		go func() { served <- pool.Serve(ctx) }()
+		test(t, pool, n)
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		if _, open := n.counts(); open != 0 {
+			t.Errorf("the closed pool has %d connections", open)
+		}
+	})
+}
+
+// openStream opens one and waits for its connection.
+func openStream(t *testing.T, p *transport.Pool, userAgent string) (stream actors.Stream, end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	stream, err := p.Agent(userAgent).Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cancel)
+	return stream, cancel
+}
+
+func TestStreamsShareAConnectionUntilItIsFull(t *testing.T) {
+	inPool(t, transport.PoolOptions{StreamsPerConnection: 3}, func(t *testing.T, p *transport.Pool, n *network) {
+		want := func(wantDialled int) {
+			t.Helper()
+			if dialled, _ := n.counts(); dialled != wantDialled {
+				t.Errorf("%d connections, want %d", dialled, wantDialled)
+			}
+		}
+		_, end := openStream(t, p, "")
+		openStream(t, p, "")
+		openStream(t, p, "")
+		want(1)
+		openStream(t, p, "")
+		want(2)
+		end()
+		synctest.Wait()
+		openStream(t, p, "") // in the place that has become free
+		openStream(t, p, "")
+		openStream(t, p, "")
+		want(2)
+		openStream(t, p, "")
+		want(3)
+	})
+}
+
+func TestByDefaultAConnectionCarries100Streams(t *testing.T) {
+	inPool(t, transport.PoolOptions{}, func(t *testing.T, p *transport.Pool, n *network) {
+		for range 100 {
+			openStream(t, p, "")
+		}
+		if dialled, _ := n.counts(); dialled != 1 {
+			t.Errorf("100 streams have %d connections", dialled)
+		}
+		openStream(t, p, "")
+		if dialled, _ := n.counts(); dialled != 2 {
+			t.Errorf("101 streams have %d connections", dialled)
+		}
+	})
+}
+
+func TestAStreamThatFailsToOpenGivesItsPlaceBack(t *testing.T) {
+	inPool(t, transport.PoolOptions{StreamsPerConnection: 1}, func(t *testing.T, p *transport.Pool, n *network) {
+		for range 3 {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			if stream, err := p.Agent("").Open(ctx); err == nil {
+				if _, err = stream.Receive(); err == nil {
+					t.Error("a cancelled stream lives")
+				}
+			}
+			synctest.Wait()
+		}
+		openStream(t, p, "")
+		if dialled, _ := n.counts(); dialled > 1 {
+			t.Errorf("one stream at a time took %d connections", dialled)
+		}
+	})
+}
+
+func TestAConnectionThatIdlesIsClosed(t *testing.T) {
+	inPool(t, transport.PoolOptions{IdleTimeout: time.Minute}, func(t *testing.T, p *transport.Pool, n *network) {
+		_, end := openStream(t, p, "")
+		end()
+		time.Sleep(59 * time.Second)
+		_, end = openStream(t, p, "") // in time: its minute begins anew
+		end()
+		time.Sleep(59 * time.Second)
+		_, end = openStream(t, p, "") // and now it doesn't idle
+		time.Sleep(time.Hour)
+		if dialled, open := n.counts(); dialled != 1 || open != 1 {
+			t.Errorf("in use: %d connections opened, %d open", dialled, open)
+		}
+		end()
+		time.Sleep(59 * time.Second)
+		if _, open := n.counts(); open != 1 {
+			t.Error("closed before its time")
+		}
+		time.Sleep(2 * time.Second)
+		if _, open := n.counts(); open != 0 {
+			t.Error("not closed after a minute")
+		}
+		openStream(t, p, "")
+		if dialled, open := n.counts(); dialled != 2 || open != 1 {
+			t.Errorf("again in use: %d connections opened, %d open", dialled, open)
+		}
+	})
+}
+
+func TestAClosedPoolOpensNoStream(t *testing.T) {
+	inPool(t, transport.PoolOptions{}, func(t *testing.T, p *transport.Pool, n *network) {
+		stream, _ := openStream(t, p, "")
+		done, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := p.Serve(done); err != nil {
+			t.Error(err)
+		}
+		if _, err := stream.Receive(); err == nil {
+			t.Error("its streams live on")
+		}
+		_, err := p.Agent("").Open(t.Context())
+		wantFault(t, err, 1001, "agent unavailable")
+	})
+}
+
+func wantFault(t *testing.T, err error, code int, reason string) {
+	t.Helper()
+	var fault *actors.Fault
+	if !errors.As(err, &fault) || fault.Code != code || fault.Reason != reason {
+		t.Errorf("got %v, want a fault with %d %q", err, code, reason)
+	}
+}
+
+func TestTheAgentSeesTheClientsUserAgentAndThenTheGateways(t *testing.T) {
+	long := strings.Repeat("~", 300)
+	sent := []string{"VSCode/1", "", "VSCode/2", "VSCode/1", "vim\r\nx-evil: 1\x00é", long}
+	setup := setting{agent: waits, pool: transport.PoolOptions{UserAgent: "lastcall/9"}}
+	inGateway(t, setup, func(t *testing.T, g *gateway) {
+		for _, userAgent := range sent {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			stream, err := g.pool.Agent(userAgent).Open(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{}}}
+			if err := stream.Send(start); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		var got []string
+		for _, e := range observed[scripted.Started](g) {
+			userAgent, _, _ := strings.Cut(e.Metadata.Get("user-agent")[0], " grpc-go/")
+			got = append(got, userAgent)
+		}
+		want := []string{"VSCode/1 lastcall/9", "lastcall/9", "VSCode/2 lastcall/9", "VSCode/1 lastcall/9", "vimx-evil: 1 lastcall/9", long[:256] + " lastcall/9"}
+		if !slices.Equal(got, want) {
+			t.Errorf("the agent saw %q", got)
+		}
+	})
+}
+
+func TestEachUserAgentHasConnectionsOfItsOwn(t *testing.T) {
+	inPool(t, transport.PoolOptions{}, func(t *testing.T, p *transport.Pool, n *network) {
+		for _, userAgent := range []string{"a", "b", "a", "b", ""} {
+			openStream(t, p, userAgent)
+		}
+		if dialled, _ := n.counts(); dialled != 3 {
+			t.Errorf("three user agents have %d connections", dialled)
+		}
+	})
+}
+
+func TestAnAgentThatCantBeReachedIsToldAndWorksOnceItIsThere(t *testing.T) {
+	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+		g.agents.down.Store(true)
+		for range 3 {
+			ws := g.dial(nil)
+			g.send(ws, startW1)
+			wantFrame(t, closeFrame(ws), 1001, "agent unavailable")
+		}
+		g.agents.down.Store(false)
+		time.Sleep(10 * time.Second) // the pool tries again every 5 s at least
+		g.start().CloseNow()
+	})
+}
+
+func TestKeepalivesByDefaultAreToleratedByAStockServer(t *testing.T) {
+	live := func(t *testing.T, keepalive time.Duration) error {
+		var ended error
+		inPool(t, transport.PoolOptions{Keepalive: keepalive}, func(t *testing.T, p *transport.Pool, _ *network) {
+			stream, end := openStream(t, p, "")
+			over := make(chan error, 1)
+			go func() {
+				_, err := stream.Receive()
+				over <- err
+			}()
+			time.Sleep(5 * time.Hour)
+			select {
+			case ended = <-over:
+			default:
+				end()
+				<-over
+			}
+		})
+		return ended
+	}
+	if err := live(t, 0); err != nil {
+		t.Errorf("the stream ended: %v", err)
+	}
+	if err := live(t, 20*time.Second); err == nil || !strings.Contains(err.Error(), "too_many_pings") {
+		t.Errorf("pinged every 20 s, the server says %v", err)
+	}
+}
+
+func TestTheConnectionsCanBeEncrypted(t *testing.T) {
+	loan := httptest.NewTLSServer(nil)
+	certificates, trusted := loan.TLS.Certificates, x509.NewCertPool()
+	trusted.AddCert(loan.Certificate())
+	loan.Close()
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.Creds(credentials.NewServerTLSFromCert(&certificates[0])))
+	dap.RegisterDuoWorkflowServer(server, dap.UnimplementedDuoWorkflowServer{})
+	served := make(chan error)
+	go func() { served <- server.Serve(listener) }()
+	defer func() {
+		server.Stop()
+		<-served
+	}()
+	call := func(config *tls.Config) error {
+		pool, err := transport.NewPool(transport.PoolOptions{Target: listener.Addr().String(), TLS: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer func() {
+			cancel()
+			_ = pool.Serve(ctx)
+		}()
+		stream, err := pool.Agent("").Open(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = stream.Receive()
+		return err
+	}
+	reached := "agent error: " + strings.ToUpper(codes.Unimplemented.String())
+	wantFault(t, call(&tls.Config{RootCAs: trusted}), 1011, reached)
+	wantFault(t, call(&tls.Config{}), 1001, "agent unavailable") // nobody vouches for it
+	wantFault(t, call(nil), 1001, "agent unavailable")           // plaintext
+}
+
+func TestATargetThatDoesntParseIsAnErrorAtOnce(t *testing.T) {
+	for _, target := range []string{"", "%zz", "a\x7f", "dns:///", "host:1:2", "host:", "http://agent:1", "127.0.0.1:99999"} {
+		pool, err := transport.NewPool(transport.PoolOptions{Target: target})
+		if err == nil {
+			t.Errorf("%q is a target", target)
+			continue
+		}
+		if pool != nil || !strings.Contains(err.Error(), "agent target") {
+			t.Errorf("%q: %v %v", target, pool, err)
+		}
+	}
+	for _, target := range []string{"agent", "agent:443", "agent:https", "10.0.0.1:1", "[::1]:1", "::1", "dns:///agent:1", "unix:/run/agent", "passthrough:///what:ever"} {
+		if _, err := transport.NewPool(transport.PoolOptions{Target: target}); err != nil {
+			t.Error(err)
+		}
+	}
+}
