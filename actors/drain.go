@@ -48,8 +48,9 @@ const (
 	// drain is over well within 100 ms of its deadline.
 	killGrace = 50 * time.Millisecond
 
-	// progressInterval bounds how often progress is told.
-	progressInterval = 100 * time.Millisecond
+	// Progress is told this soon after something has changed, and this often where nothing does.
+	progressSoon  = 100 * time.Millisecond
+	progressPulse = time.Second
 
 	// afterReserve is what sessions leave of the time to the services after them, at most; of a
 	// short time it is a tenth.
@@ -114,6 +115,7 @@ type drain struct {
 	queue      []*child  // sessions that are not told yet
 	report     Report
 	over       bool
+	changed    bool // since progress was told last
 	waiters    []waiter
 
 	opening, wave, sessionsDue, due, givingUp, progress *time.Timer
@@ -149,6 +151,7 @@ func (s *supervisor) beginDrain(d Drain) {
 	s.draining.admitUntil = now.Add(d.Delay)
 	s.draining.graceUntil = now.Add(d.Delay + d.Grace)
 	s.armDeadline()
+	s.after(&s.draining.progress, progressPulse, (*supervisor).tellProgress)
 	s.armAdmission()
 }
 
@@ -197,8 +200,8 @@ func (s *supervisor) armDeadline() {
 // closed: admission is off.
 func (s *supervisor) closed() bool { return s.draining != nil && s.draining.closed }
 
-// closeAdmission begins the telling: the services that go with the sessions, and the sessions,
-// oldest first, in waves.
+// closeAdmission begins the telling: the sessions, oldest first, in waves, and the services that go
+// with them.
 func (s *supervisor) closeAdmission() {
 	d := s.draining
 	if d.closed {
@@ -208,16 +211,16 @@ func (s *supervisor) closeAdmission() {
 	for _, timer := range s.tickets {
 		timer.Reset(drainTicketLife)
 	}
-	for _, c := range s.services {
-		if c.stage == WithSessions {
-			s.tell(c)
-		}
-	}
 	for _, c := range s.sessions {
 		d.queue = append(d.queue, c)
 	}
 	slices.SortFunc(d.queue, func(a, b *child) int { return a.began.Compare(b.began) })
 	s.tellWave()
+	for _, c := range s.services {
+		if c.stage == WithSessions {
+			s.tell(c)
+		}
+	}
 	s.advance()
 }
 
@@ -367,23 +370,25 @@ func (s *supervisor) answer(w waiter) {
 	}
 }
 
-// progressed tells of progress soon, and then of all that there was meanwhile.
+// progressed has progress told soon, of all that there will be by then.
 func (s *supervisor) progressed() {
 	d := s.draining
-	if d.progress == nil {
-		s.after(&d.progress, progressInterval, (*supervisor).tellProgress)
+	if !d.changed {
+		d.changed = true
+		s.after(&d.progress, progressSoon, (*supervisor).tellProgress)
 	}
 }
 
 func (s *supervisor) tellProgress() {
 	d := s.draining
-	d.progress = nil
+	d.changed = false
 	s.engine.BroadcastEvent(DrainProgress{
 		Totals:   maps.Clone(d.report.Totals),
 		Left:     len(s.sessions) + len(s.tickets),
 		Elapsed:  time.Since(d.began),
 		Deadline: d.Deadline,
 	})
+	s.after(&d.progress, progressPulse, (*supervisor).tellProgress)
 }
 
 // after runs a step of the drain on the supervisor's mailbox, in place of the one that the timer

@@ -85,6 +85,14 @@ func clientEvent(err error) event {
 	return ev
 }
 
+// sendEvent turns the error of a message that didn't reach the client into the session's event.
+func sendEvent(err error) event {
+	if errors.As(err, new(*Fault)) {
+		return event{kind: clientUnfit, end: faultEnding(err), stop: stopPingFailed}
+	}
+	return event{kind: clientLost, end: lostEnding, stop: stopPingFailed}
+}
+
 // closedStop: the service knows the codes with which a client says that it is done, 1000 and 1001;
 // a close frame without a code says the same (a browser's close() sends one). Any other code is a
 // client in trouble, and its workflow is kept resumable as for a lost connection.
@@ -98,18 +106,19 @@ func closedStop(code int) string {
 	return stopPingFailed
 }
 
-// cutReason makes a reason fit a close frame: valid UTF-8 of at most MaxReason bytes, cut on a
-// rune boundary.
-func cutReason(reason string) string {
-	if !utf8.ValidString(reason) {
-		reason = string([]rune(reason)) // each bad byte becomes U+FFFD
+// cutReason makes a reason fit a close frame.
+func cutReason(reason string) string { return cutText(reason, MaxReason) }
+
+// cutText makes valid UTF-8 of at most that many bytes of a text, cut on a rune boundary.
+func cutText(text string, most int) string {
+	if !utf8.ValidString(text) {
+		text = string([]rune(text)) // each bad byte becomes U+FFFD
 	}
-	if len(reason) <= MaxReason {
-		return reason
+	if len(text) <= most {
+		return text
 	}
-	end := MaxReason
-	for !utf8.RuneStart(reason[end]) {
-		end--
+	for !utf8.RuneStart(text[most]) {
+		most--
 	}
-	return reason[:end]
+	return text[:most]
 }

@@ -36,8 +36,8 @@ type DrainStarted struct {
 	Deadline time.Time
 }
 
-// DrainProgress says how far the drain is. It goes out when something has changed, ten times a
-// second at most.
+// DrainProgress says how far the drain is. It goes out a tenth of a second after something has
+// changed, and every second where nothing does.
 type DrainProgress struct {
 	Totals   map[Outcome]int // how the sessions that have stopped since the drain began ended
 	Left     int             // sessions, and requests between admission and session

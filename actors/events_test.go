@@ -85,6 +85,36 @@ func TestProgressIsToldTenTimesASecondAtMost(t *testing.T) {
 	})
 }
 
+// During a long grace nothing changes but the time that is left.
+func TestProgressIsToldEverySecondWhereNothingChanges(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		h.prepare().serve()
+		h.drained(actors.Drain{Grace: 5500 * time.Millisecond})
+		for i, p := range heard[actors.DrainProgress](h) {
+			if want := time.Duration(i+1) * time.Second; i < 5 && (p.Elapsed != want || p.Left != 1) {
+				t.Errorf("%d: %+v", i, p)
+			}
+		}
+		if n := len(heard[actors.DrainProgress](h)); n < 5 {
+			t.Errorf("told %d times in 5.5 s", n)
+		}
+	})
+}
+
+func TestALongWorkflowIDIsShownCut(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare().join()
+		s.client.says <- startRequest(strings.Repeat("é", 1000))
+		s.has("agent got startRequest")
+		report := h.drained(actors.Drain{})
+		if shown := report.Sessions[0].Workflow; shown != strings.Repeat("é", 128) {
+			t.Errorf("%d bytes are shown: %q", len(shown), shown)
+		}
+	})
+}
+
 func TestAnEngineOfOnesOwn(t *testing.T) {
 	in(t, func(t *testing.T) {
 		engine, err := actor.NewEngine(actor.NewEngineConfig())

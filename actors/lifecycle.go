@@ -80,6 +80,7 @@ const (
 	stopSent
 	leaseReleased // or could not be: the store frees it by itself
 	clientLost    // writing to the client failed
+	clientUnfit   // what the agent said can't be said to a client, though that is there
 	clientEnded   // nothing more will be read from the client
 	clientTold    // the close handshake is over, one way or the other
 )
@@ -178,7 +179,7 @@ func (t *turn) take(ev event) {
 		t.tellClient()
 	case clientLost:
 		t.clientLost(ev)
-	case clientEnded:
+	case clientUnfit, clientEnded:
 		t.clientEnded(ev)
 	case clientTold:
 		t.cutClient()
@@ -291,6 +292,7 @@ func (t *turn) clientLost(ev event) {
 	}
 }
 
+// clientEnded: a client that is at fault, or out of reach of what the agent says, can still be told.
 func (t *turn) clientEnded(ev event) {
 	t.cut = t.cut || ev.gone
 	if t.phase <= PhaseServing {

@@ -30,6 +30,7 @@ var events = func() []event {
 		{kind: stopSent, done: sendStop},
 		{kind: leaseReleased, done: releaseLease},
 		{kind: clientLost, end: lostEnding, stop: stopPingFailed},
+		{kind: clientUnfit, end: ending{Failed, CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
 		gone, faulty,
 		{kind: clientTold, done: tellClient},
 	}
@@ -57,7 +58,7 @@ func possible(l lifecycle, ev event) bool {
 		return l.busy&readClient != 0
 	case leaseTaken:
 		return l.busy&openAgent != 0 && !l.leased && l.busy&releaseLease == 0
-	case clientLost:
+	case clientLost, clientUnfit:
 		return l.busy&receiveAgent != 0
 	}
 	return ev.done == 0 || l.busy&ev.done != 0

@@ -19,8 +19,9 @@ type Client interface {
 	// is lost.
 	Receive() (*dap.ClientEvent, error)
 
-	// Send delivers one message, and blocks for as long as the client's side takes no more. An
-	// error means that the connection is lost.
+	// Send delivers one message, and blocks for as long as the client's side takes no more. A
+	// [*Fault] means that this message can't be sent, and how the client is told; any other error
+	// that the connection is lost.
 	Send(*dap.Action) error
 
 	// Close sends the one close frame and waits for the client's answer. It returns when that has

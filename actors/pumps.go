@@ -85,7 +85,7 @@ func (s *session) receiveAgent(stream Stream) message {
 		}
 		if err := s.Client.Send(action); err != nil {
 			lost = true
-			s.post(message{event: event{kind: clientLost, end: lostEnding, stop: stopPingFailed}, err: err})
+			s.post(message{event: sendEvent(err), err: err})
 		}
 	}
 }

@@ -60,6 +60,9 @@ type message struct {
 	err    error
 }
 
+// maxWorkflow is how many bytes of a workflow's ID, which a client chose, reports and logs show.
+const maxWorkflow = 256
+
 // kill tells a child that the deadline has come.
 type kill struct{}
 
@@ -276,7 +279,7 @@ func (s *session) acknowledge() {
 	s.sever() // nothing listens to it any more; a context that is never cancelled is never freed
 	s.engine.Send(s.supervisor, Stopped{
 		ID:       s.id,
-		Workflow: s.workflow,
+		Workflow: cutText(s.workflow, maxWorkflow),
 		Outcome:  s.life.end.outcome,
 		Code:     s.life.end.code,
 		Reason:   s.life.end.reason,

@@ -140,7 +140,7 @@ func TestAWriteThatTakesOver60SecondsIsDead(t *testing.T) {
 }
 
 func TestAPingIsAnsweredWhileALargeMessageIsOnItsWayToASlowReader(t *testing.T) {
-	large := &dap.Action{Action: &dap.Action_NewCheckpoint{NewCheckpoint: &dap.NewCheckpoint{Checkpoint: strings.Repeat("~", 4<<20-100)}}}
+	large := &dap.Action{Action: &dap.Action_NewCheckpoint{NewCheckpoint: &dap.NewCheckpoint{Checkpoint: strings.Repeat("~", 4<<20-500)}}}
 	inGateway(t, setting{agent: scripted.Options{Steps: []scripted.Step{scripted.Ask(large)}}}, func(t *testing.T, g *gateway) {
 		ws := g.dial(&websocket.DialOptions{HTTPClient: g.clients.httpClient(slowly(32 << 10))})
 		g.send(ws, startW1)
@@ -152,7 +152,7 @@ func TestAPingIsAnsweredWhileALargeMessageIsOnItsWayToASlowReader(t *testing.T) 
 			pinged <- ws.Ping(ctx)
 		}()
 		_, message, err := ws.Read(context.Background())
-		if err != nil || len(message) < 4<<20-100 {
+		if err != nil || len(message) < 4<<20-500 {
 			t.Errorf("the message came with %d bytes: %v", len(message), err)
 		}
 		if err := <-pinged; err != nil {

@@ -100,6 +100,16 @@ func TestAMessageOver4MiBIsRefusedOnceTheAgentHasStopped(t *testing.T) {
 	}
 }
 
+// As JSON an action is longer than on the agent's wire. The client is told, not cut.
+func TestAnActionThatIsOver4MiBAsJSONEndsWith1009(t *testing.T) {
+	large := &dap.Action{Action: &dap.Action_NewCheckpoint{NewCheckpoint: &dap.NewCheckpoint{Checkpoint: strings.Repeat("\n", 3<<20)}}}
+	inGateway(t, setting{agent: scripted.Options{Steps: []scripted.Step{scripted.Ask(large)}}}, func(t *testing.T, g *gateway) {
+		ws := g.start()
+		wantFrame(t, closeFrame(ws), 1009, "message over 4 MiB")
+		g.wantStop("WORKHORSE_WEBSOCKET_PING_FAILED")
+	})
+}
+
 func TestAMessageThatIsNoClientEventEndsWith1007(t *testing.T) {
 	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
 		ws := g.start()
@@ -113,7 +123,7 @@ func TestAMessageThatIsNoClientEventEndsWith1007(t *testing.T) {
 
 func TestBytesThatCameWithTheUpgradeRequestAreNotLost(t *testing.T) {
 	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
-		conn, err := g.clients.dial(t.Context())
+		conn, err := g.clients.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -92,7 +92,10 @@ func (c *wsClient) Send(action *dap.Action) error {
 	defer buffer.Free()
 	var err error
 	if buffer.Bytes, err = codec.Append(buffer.Bytes, action); err != nil {
-		return err
+		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
+	}
+	if len(buffer.Bytes) > codec.MaxMessage { // as JSON; the agent's message was shorter
+		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error()}
 	}
 	return c.write(buffer.Bytes)
 }
