@@ -257,7 +257,7 @@ func TestADrainRacingTheOpening(t *testing.T) {
 		go func() {
 			for _, s := range all {
 				s.client.says <- startRequest("w1")
-				s.client.says <- response("r")
+				s.client.says <- heartbeat(1)
 			}
 		}()
 		h.drained(actors.Drain{})

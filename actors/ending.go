@@ -35,14 +35,18 @@ const (
 	stopClosed      = "WORKHORSE_WEBSOCKET_CLOSE_%d"
 )
 
+// ReasonAgentUnavailable is what clients are told of an agent that can't be reached.
+const ReasonAgentUnavailable = "agent unavailable"
+
 // DefaultReason is what clients are told of a drain that gives no reason of its own.
 const DefaultReason = "server shutdown"
 
 var (
-	agentUnavailable = ending{Failed, CloseGoingAway, "agent unavailable"}
+	agentUnavailable = ending{Failed, CloseGoingAway, ReasonAgentUnavailable}
 	internalError    = ending{Failed, CloseInternal, "internal error"}
 	startExpected    = ending{Refused, ClosePolicy, "start request expected"}
 	killedEnding     = ending{outcome: Killed}
+	leaseLostEnding  = ending{Failed, CloseTryAgainLater, "workflow lease lost"}
 	lostEnding       = ending{outcome: ClientGone}
 )
 

@@ -19,6 +19,16 @@ type SessionStopped struct {
 	Code   int    // the close code the client was told, or told us; 0 where the connection was lost or cut
 	Reason string // the close frame's reason
 	Err    error  // what went wrong, for the log alone; a [*PanicError] carries its stack
+
+	// BadInput counts what the session put up with, by kind. Nil: nothing.
+	BadInput map[BadInput]int
+}
+
+// ToolUnavailable says that a tool, or a part of it, could not be opened. The session goes on
+// without.
+type ToolUnavailable struct {
+	Session string
+	Err     error
 }
 
 // ServiceStopped says that a service's Serve has returned. Where Outcome is neither [Drained] nor

@@ -210,8 +210,11 @@ func (s *fakeStream) Send(ev *dap.ClientEvent) error {
 		if !s.ignores {
 			go s.stop()
 		}
+	case ev.GetHeartbeat() != nil:
+		s.note("agent got heartbeat %d", ev.GetHeartbeat().GetTimestamp())
 	default:
-		s.note("agent got %s", ev.GetActionResponse().GetRequestID())
+		answer := ev.GetActionResponse()
+		s.note("agent got %s", strings.TrimSpace(answer.GetRequestID()+" "+answer.GetPlainTextResponse().GetError()))
 	}
 	return nil
 }
@@ -261,13 +264,15 @@ type fakeLeaser struct {
 	releaseErr error
 	releases   time.Duration // what a release takes, if its context lasts as long
 	panics     bool          // in Release
+	lost       func(error)   // what the session gave for a lease that is lost
 }
 
-func (l *fakeLeaser) Acquire(_ context.Context, workflow string) (actors.Lease, error) {
+func (l *fakeLeaser) Acquire(_ context.Context, workflow string, lost func(error)) (actors.Lease, error) {
 	time.Sleep(l.acquires)
 	if l.acquireErr != nil {
 		return nil, l.acquireErr
 	}
+	l.lost = lost
 	l.note("lease on %s taken", workflow)
 	return l, nil
 }
@@ -285,7 +290,12 @@ func startRequest(workflow string) *dap.ClientEvent {
 	return &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{WorkflowID: workflow}}}
 }
 
-// response is any message of a client's but the first.
+// heartbeat is any message of a client's but the first.
+func heartbeat(n int64) *dap.ClientEvent {
+	return &dap.ClientEvent{Response: &dap.ClientEvent_Heartbeat{Heartbeat: &dap.HeartbeatRequest{Timestamp: n}}}
+}
+
+// response is a client's answer to the action with that ID.
 func response(id string) *dap.ClientEvent {
 	return &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: &dap.ActionResponse{RequestID: id}}}
 }

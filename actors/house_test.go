@@ -12,6 +12,7 @@ import (
 	"github.com/anthdm/hollywood/actor"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // house is a supervisor, and what was heard of it.
@@ -64,7 +65,9 @@ type joined struct {
 	client *fakeClient
 	agent  *fakeAgent
 	leaser *fakeLeaser // nil: not leased
-	stream *fakeStream // after serve
+	tools  []actors.Tool
+	check  func(*dap.StartWorkflowRequest) error // the session's Prepare
+	stream *fakeStream                           // after serve
 }
 
 // prepare makes the peers of a session that hasn't started.
@@ -101,6 +104,7 @@ func (s *joined) use(ticket *actors.Ticket) {
 
 func (s *joined) parts() actors.Session {
 	parts := actors.Session{Client: s.client, Agent: s.agent, Remote: "192.0.2.1:1234"}
+	parts.Tools, parts.Prepare = s.tools, s.check
 	if s.leaser != nil {
 		parts.Leaser = s.leaser
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -125,7 +126,7 @@ func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 				if !errors.As(got.Err, &panicked) || !strings.Contains(string(panicked.Stack), "session.go") {
 					t.Errorf("error %v", got.Err)
 				}
-				if got.Err = nil; got != c.want {
+				if got.Err = nil; !reflect.DeepEqual(got, c.want) {
 					t.Errorf("got %+v, want %+v", got, c.want)
 				}
 			})

@@ -23,7 +23,7 @@ func (p Phase) String() string {
 type lifecycle struct {
 	phase   Phase
 	busy    work   // what runs, and will report
-	leased  bool   // the lease is held, and nobody is releasing it
+	holds   bool   // the lease or tools are held, and nobody lets go of them
 	severed bool   // the agent's stream was cancelled
 	cut     bool   // the client's connection is dead
 	told    bool   // the close frame was handed out
@@ -39,7 +39,7 @@ const (
 	openAgent
 	receiveAgent
 	sendStop
-	releaseLease
+	releasing
 	tellClient
 )
 
@@ -73,16 +73,17 @@ const (
 	closeTimedOut
 
 	startReceived // the client's first message was a startRequest
-	leaseTaken
-	agentOpened // its stream is open, and the startRequest is on it
+	taken         // the lease, or tools, or both, are held
+	leaseLost     // somebody else may have the workflow
+	agentOpened   // its stream is open, and the startRequest is on it
 	openFailed
 	agentEnded
 	stopSent
-	leaseReleased // or could not be: the store frees it by itself
-	clientLost    // writing to the client failed
-	clientUnfit   // what the agent said can't be said to a client, though that is there
-	clientEnded   // nothing more will be read from the client
-	clientTold    // the close handshake is over, one way or the other
+	released    // or could not be: the store frees it by itself
+	clientLost  // writing to the client failed
+	clientUnfit // what the agent said can't be said to a client, though that is there
+	clientEnded // nothing more will be read from the client
+	clientTold  // the close handshake is over, one way or the other
 )
 
 // effect is something that the session must do now.
@@ -101,7 +102,7 @@ const (
 	doReceiveAgent
 	doStopAgent
 	doSeverAgent // cancel the agent's stream, or its opening
-	doReleaseLease
+	doRelease
 	doTellClient // send the close frame, wait for the answer
 	doCutClient  // close the client's connection
 	doArm        // start a timer, in place of the one before
@@ -169,17 +170,17 @@ func (t *turn) take(ev event) {
 		if t.phase == PhaseOpening && !t.runs(openAgent) {
 			t.run(openAgent, effect{kind: doOpenAgent})
 		}
-	case leaseTaken:
-		t.leaseTaken()
+	case taken:
+		t.taken()
 	case agentOpened:
 		t.agentOpened()
 	case openFailed, agentEnded:
 		t.agentEnded(ev.end)
-	case leaseReleased:
+	case released:
 		t.tellClient()
 	case clientLost:
 		t.clientLost(ev)
-	case clientUnfit, clientEnded:
+	case leaseLost, clientUnfit, clientEnded:
 		t.clientEnded(ev)
 	case clientTold:
 		t.cutClient()
@@ -222,7 +223,7 @@ func (t *turn) fail(end ending) {
 	switch {
 	case t.phase < PhaseClosing:
 		t.severAndClose()
-	case !t.runs(releaseLease):
+	case !t.runs(releasing):
 		t.tellClient()
 	}
 }
@@ -250,11 +251,11 @@ func (t *turn) stopTimedOut() {
 	t.severAndClose()
 }
 
-func (t *turn) leaseTaken() {
+func (t *turn) taken() {
 	if !t.runs(openAgent) {
 		return
 	}
-	t.leased = true
+	t.holds = true
 	if t.phase == PhaseClosing {
 		t.release()
 	}
@@ -292,7 +293,8 @@ func (t *turn) clientLost(ev event) {
 	}
 }
 
-// clientEnded: a client that is at fault, or out of reach of what the agent says, can still be told.
+// clientEnded: a client that is at fault, or out of reach of what the agent says, can still be told;
+// so can one whose lease was lost.
 func (t *turn) clientEnded(ev event) {
 	t.cut = t.cut || ev.gone
 	if t.phase <= PhaseServing {
@@ -333,7 +335,7 @@ func (t *turn) severAndClose() {
 func (t *turn) close() {
 	t.phase = PhaseClosing
 	t.arm(closeTimer)
-	if t.leased {
+	if t.holds {
 		t.release()
 		return
 	}
@@ -341,11 +343,11 @@ func (t *turn) close() {
 }
 
 func (t *turn) release() {
-	if !t.leased {
+	if !t.holds {
 		return
 	}
-	t.leased = false
-	t.run(releaseLease, effect{kind: doReleaseLease})
+	t.holds = false
+	t.run(releasing, effect{kind: doRelease})
 }
 
 func (t *turn) tellClient() {
@@ -364,7 +366,7 @@ func (t *turn) cutClient() {
 
 // settle ends the session once nothing of it runs.
 func (t *turn) settle() {
-	if t.phase == PhaseClosing && t.busy == 0 && !t.leased {
+	if t.phase == PhaseClosing && t.busy == 0 && !t.holds {
 		t.phase = PhaseStopped
 		t.do(effect{kind: doFinish})
 	}

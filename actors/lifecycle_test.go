@@ -22,13 +22,14 @@ var events = func() []event {
 		{kind: stopTimedOut},
 		{kind: closeTimedOut},
 		{kind: startReceived},
-		{kind: leaseTaken},
+		{kind: taken},
+		{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed},
 		{kind: agentOpened, done: openAgent},
 		{kind: openFailed, done: openAgent, end: agentUnavailable},
 		{kind: agentEnded, done: receiveAgent, end: ending{Completed, CloseNormal, ""}},
 		{kind: agentEnded, done: receiveAgent, end: internalError},
 		{kind: stopSent, done: sendStop},
-		{kind: leaseReleased, done: releaseLease},
+		{kind: released, done: releasing},
 		{kind: clientLost, end: lostEnding, stop: stopPingFailed},
 		{kind: clientUnfit, end: ending{Failed, CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
 		gone, faulty,
@@ -56,8 +57,8 @@ func possible(l lifecycle, ev event) bool {
 	switch ev.kind {
 	case startReceived:
 		return l.busy&readClient != 0
-	case leaseTaken:
-		return l.busy&openAgent != 0 && !l.leased && l.busy&releaseLease == 0
+	case taken:
+		return l.busy&openAgent != 0 && !l.holds && l.busy&releasing == 0
 	case clientLost, clientUnfit:
 		return l.busy&receiveAgent != 0
 	}
@@ -115,7 +116,7 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 		if finished := count(effects, doFinish); finished != 0 && from.phase == PhaseStopped || finished != boolToInt(to.phase == PhaseStopped && from.phase != PhaseStopped) {
 			fail(from, ev, to, "%d acknowledgements", finished)
 		}
-		if to.phase == PhaseStopped && (to.busy != 0 || to.leased) {
+		if to.phase == PhaseStopped && (to.busy != 0 || to.holds) {
 			fail(from, ev, to, "something outlived the session")
 		}
 		if count(effects, doTellClient) > 0 {
@@ -128,7 +129,7 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 			if to.busy&openAgent != 0 {
 				fail(from, ev, to, "a close frame while a lease may still be taken")
 			}
-			if to.leased || to.busy&releaseLease != 0 {
+			if to.holds || to.busy&releasing != 0 {
 				fail(from, ev, to, "a close frame before the lease was released")
 			}
 		}
@@ -222,7 +223,7 @@ func count(effects []effect, kind effectKind) (n int) {
 func workOf(effects []effect) (w work) {
 	starts := map[effectKind]work{
 		doReadClient: readClient, doOpenAgent: openAgent, doReceiveAgent: receiveAgent,
-		doStopAgent: sendStop, doReleaseLease: releaseLease, doTellClient: tellClient,
+		doStopAgent: sendStop, doRelease: releasing, doTellClient: tellClient,
 	}
 	for _, e := range effects {
 		w |= starts[e.kind]

@@ -57,8 +57,10 @@ type Stream interface {
 type Leaser interface {
 	// Acquire takes the lease on a workflow, and must return promptly once ctx is done. An error
 	// that is a [*Fault] says how the client is told; [LeaseHeld] is the one for a workflow that
-	// runs elsewhere. After an error nothing is held.
-	Acquire(ctx context.Context, workflow string) (Lease, error)
+	// runs elsewhere. After an error nothing is held. lost is called at most once, before Release
+	// has returned, if the lease is lost: somebody else has it, or it could not be renewed until it
+	// ran out. lost doesn't block.
+	Acquire(ctx context.Context, workflow string, lost func(error)) (Lease, error)
 }
 
 // Lease is a lease that is held. The session releases it exactly once, before the client is told.

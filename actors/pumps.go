@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
+// toolGrace is what tools that were told to return have before the agent is told to stop without
+// their answers.
+const toolGrace = time.Second
+
 // This file holds what a session's goroutines do. Each method runs on a goroutine of its own and
 // returns the session's next message; none touches what the actor changes. The lease is theirs:
-// openAgent sets it before it says so, and releaseLease starts after that.
+// openAgent sets it before it says so, and release starts after that.
 
 // readClient is the pump from client to agent. It holds one message at a time, and while the agent
 // takes no more it reads no more.
@@ -25,10 +30,30 @@ func (s *session) readClient() message {
 	for err == nil {
 		var next *dap.ClientEvent
 		if next, err = s.Client.Receive(); err == nil {
-			s.out.send(next)
+			err = s.relay(next)
 		}
 	}
 	return message{event: clientEvent(err), err: unlessClosed(err)}
+}
+
+// relay passes a message of the client's on.
+func (s *session) relay(next *dap.ClientEvent) error {
+	switch event := next.GetResponse().(type) {
+	case *dap.ClientEvent_StartRequest:
+		return &Fault{Code: ClosePolicy, Reason: "start request sent twice"}
+	case *dap.ClientEvent_ActionResponse:
+		s.answer(event.ActionResponse)
+	default:
+		s.out.send(next)
+	}
+	return nil
+}
+
+// answer sends a response on, the client's or a tool's, if somebody waits for it.
+func (s *session) answer(response *dap.ActionResponse) {
+	if s.requests.answered(response) {
+		s.out.send(&dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: response}})
+	}
 }
 
 // unlessClosed: a client that says goodbye is no error.
@@ -47,7 +72,7 @@ func (s *session) openAgent(start *dap.ClientEvent) message {
 			s.out.abandon()
 		}
 	}()
-	stream, err := s.openStream(start.GetStartRequest().GetWorkflowID())
+	stream, err := s.openStream(start.GetStartRequest())
 	if err == nil && !s.out.start(stream, start) {
 		err = context.Canceled // stopped meanwhile; the stream ends with its context
 	}
@@ -58,16 +83,33 @@ func (s *session) openAgent(start *dap.ClientEvent) message {
 	return message{event: event{kind: agentOpened, done: openAgent}, stream: stream}
 }
 
-func (s *session) openStream(workflow string) (Stream, error) {
-	if s.Leaser != nil && workflow != "" {
-		lease, err := s.Leaser.Acquire(s.stream, workflow)
-		if err != nil {
+func (s *session) openStream(start *dap.StartWorkflowRequest) (Stream, error) {
+	if s.Prepare != nil {
+		if err := s.Prepare(start); err != nil {
 			return nil, err
 		}
-		s.lease = lease
-		s.post(message{event: event{kind: leaseTaken}})
 	}
+	if err := s.takeLease(start.GetWorkflowID()); err != nil {
+		return nil, err
+	}
+	if s.lease != nil || len(s.Tools) > 0 {
+		s.post(message{event: event{kind: taken}})
+	}
+	s.openTools(start)
 	return s.Agent.Open(s.stream)
+}
+
+func (s *session) takeLease(workflow string) (err error) {
+	if s.Leaser != nil && workflow != "" {
+		s.lease, err = s.Leaser.Acquire(s.stream, workflow, s.leaseLost)
+	}
+	return err
+}
+
+// leaseLost is called by the store. Somebody else may have the workflow now: the agent is stopped,
+// in a way that leaves the workflow to them.
+func (s *session) leaseLost(err error) {
+	s.post(message{event: event{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed}, err: err})
 }
 
 // receiveAgent is the pump from agent to client. What the agent said before its end is delivered
@@ -80,14 +122,23 @@ func (s *session) receiveAgent(stream Stream) message {
 		if err != nil {
 			return message{event: event{kind: agentEnded, done: receiveAgent, end: agentEnding(err)}, err: unlessCompleted(err)}
 		}
-		if lost {
-			continue
-		}
-		if err := s.Client.Send(action); err != nil {
-			lost = true
-			s.post(message{event: sendEvent(err), err: err})
+		if !lost {
+			lost = !s.deliver(action)
 		}
 	}
+}
+
+// deliver takes an action to a tool or to the client. It reports false when there is no use in
+// delivering more.
+func (s *session) deliver(action *dap.Action) bool {
+	fresh, err := s.requests.asked(action)
+	if err == nil && fresh && !s.callTool(action) {
+		err = s.Client.Send(action)
+	}
+	if err != nil {
+		s.post(message{event: sendEvent(err), err: err})
+	}
+	return err == nil
 }
 
 func unlessCompleted(err error) error {
@@ -97,23 +148,33 @@ func unlessCompleted(err error) error {
 	return err
 }
 
-// stopAgent sends stopWorkflow; the agent's end, which receiveAgent sees, acknowledges it. Where
-// no workflow was started there is nothing to acknowledge.
+// stopAgent cuts the tool calls, whose answers the agent may wait for, and sends stopWorkflow; the
+// agent's end, which receiveAgent sees, acknowledges it. Where no workflow was started there is
+// nothing to acknowledge.
 func (s *session) stopAgent(reason string) message {
+	s.calls.finish()
+	ctx, cancel := context.WithTimeout(s.stream, toolGrace)
+	s.calls.settle(ctx)
+	cancel()
 	if !s.out.stop(reason) {
 		s.sever()
 	}
 	return message{event: event{kind: stopSent, done: sendStop}}
 }
 
-// releaseLease leaves at least half of the close timeout to the client.
-func (s *session) releaseLease() message {
-	lease := s.lease
-	s.lease = nil
+// release lets go of the tools and the lease. It leaves at least half of the close timeout to the
+// client.
+func (s *session) release() message {
 	ctx, cancel := context.WithTimeout(context.Background(), s.limits.CloseTimeout/2)
 	defer cancel()
-	err := lease.Release(ctx)
-	return message{event: event{kind: leaseReleased, done: releaseLease}, err: err}
+	s.calls.finish()
+	s.calls.settle(ctx)
+	errs := []error{s.closeTools(ctx)}
+	if lease := s.lease; lease != nil {
+		s.lease = nil
+		errs = append(errs, lease.Release(ctx))
+	}
+	return message{event: event{kind: released, done: releasing}, err: errors.Join(errs...)}
 }
 
 func (s *session) tellClient(end ending) message {

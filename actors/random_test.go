@@ -94,7 +94,7 @@ func (s *joined) do(what string) {
 	case "start":
 		hear(startRequest("w1"))
 	case "talk":
-		hear(response("r"))
+		hear(heartbeat(1))
 	case "silence":
 		hear(actors.ErrSilent)
 	case "garbage":

@@ -19,7 +19,12 @@ type Session struct {
 	Client Client // required
 	Agent  Agent  // required
 	Leaser Leaser // nil: workflows are not leased
+	Tools  []Tool // run actions here; the first that takes an action runs it
 	Remote string // the client's address, for events; may be empty
+
+	// Prepare may look at the startRequest, and change it, before anything is done for it. An error
+	// ends the session; a [*Fault] says how the client is told. Nil: it is taken as it is.
+	Prepare func(*dap.StartWorkflowRequest) error
 }
 
 // session is the actor: it turns messages into events, asks its lifecycle what to do, and does it.
@@ -33,17 +38,19 @@ type session struct {
 	engine     *actor.Engine
 	self       *actor.PID
 
-	life    lifecycle
-	running sync.WaitGroup
-	timer   *time.Timer
-	out     *outgoing
-	stream  context.Context    // what the agent's stream and the lease's taking live in
-	sever   context.CancelFunc // ends it
+	life     lifecycle
+	running  sync.WaitGroup
+	timer    *time.Timer
+	out      *outgoing
+	calls    *calls
+	requests requests
+	stream   context.Context    // what the agent's stream and the lease's taking live in
+	sever    context.CancelFunc // ends it
 
 	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
 	workflow   string
 	agent      Stream
-	lease      Lease // written by openAgent, and after it by releaseLease
+	lease      Lease // written by openAgent, and after it by release
 	began      time.Time
 	stopBegan  time.Time
 	drained    ending    // how a drain ends this session
@@ -69,6 +76,9 @@ type kill struct{}
 func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
 	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now()}
 	s.stream, s.sever = context.WithCancel(context.Background())
+	if len(parts.Tools) > 0 {
+		s.calls = newCalls(limits.ToolConcurrency)
+	}
 	return s
 }
 
@@ -158,8 +168,8 @@ func (s *session) perform(e effect) {
 		s.spawn(sendStop, func() message { return s.stopAgent(e.stop) })
 	case doSeverAgent:
 		s.sever()
-	case doReleaseLease:
-		s.spawn(releaseLease, s.releaseLease)
+	case doRelease:
+		s.spawn(releasing, s.release)
 	case doTellClient:
 		s.spawn(tellClient, func() message { return s.tellClient(e.end) })
 	case doCutClient:
@@ -269,13 +279,14 @@ func (s *session) letGo() {
 	s.guard(s.Client.Abort)
 	s.out.abandon()
 	s.running.Wait()
-	if s.lease != nil {
-		s.guard(func() { s.releaseLease() })
+	if s.lease != nil || len(s.Tools) > 0 {
+		s.guard(func() { s.release() })
 	}
 	s.acknowledge()
 }
 
 func (s *session) acknowledge() {
+	s.calls.finish()
 	s.sever() // nothing listens to it any more; a context that is never cancelled is never freed
 	s.engine.Send(s.supervisor, Stopped{
 		ID:       s.id,
@@ -284,6 +295,7 @@ func (s *session) acknowledge() {
 		Code:     s.life.end.code,
 		Reason:   s.life.end.reason,
 		Err:      s.err,
+		BadInput: s.requests.counts(s.Client),
 	})
 }
 

@@ -18,7 +18,7 @@ func TestASessionRunsFromStartRequestToTheAgentsEnd(t *testing.T) {
 		s.serve()
 		s.stream.say(action("question"))
 		synctest.Wait()
-		s.client.says <- response("answer")
+		s.client.says <- response("question")
 		synctest.Wait()
 		s.stream.say(action("result"))
 		s.stream.say(io.EOF)
@@ -26,7 +26,7 @@ func TestASessionRunsFromStartRequestToTheAgentsEnd(t *testing.T) {
 			"0s lease on w1 taken",
 			"0s agent got startRequest",
 			"0s client got question",
-			"0s agent got answer",
+			"0s agent got question",
 			"0s client got result",
 			"0s agent ended",
 			"0s lease released",
@@ -134,7 +134,7 @@ func TestTheCodeOfAClientThatClosedIsReported(t *testing.T) {
 func TestTheFirstMessageMustBeAStartRequest(t *testing.T) {
 	in(t, func(t *testing.T) {
 		s := open(t, actors.Options{}).prepare().join()
-		s.client.says <- response("too early")
+		s.client.says <- heartbeat(1)
 		s.saw("0s client told 1008 start request expected", "0s client cut")
 		s.endsAs(actors.Refused)
 	})
@@ -208,10 +208,10 @@ func TestWhatTheClientSaysEarlyFollowsTheStartRequest(t *testing.T) {
 		s := open(t, actors.Options{}).prepare()
 		s.agent.opens = time.Second
 		s.start()
-		s.client.says <- response("a")
-		s.client.says <- response("b")
+		s.client.says <- heartbeat(1)
+		s.client.says <- heartbeat(2)
 		time.Sleep(2 * time.Second)
-		s.saw("1s agent got startRequest", "1s agent got a", "1s agent got b")
+		s.saw("1s agent got startRequest", "1s agent got heartbeat 1", "1s agent got heartbeat 2")
 	})
 }
 
@@ -222,7 +222,7 @@ func TestNothingFollowsStopWorkflow(t *testing.T) {
 		s.agent.ignores = true
 		s.serve()
 		h.send(within(time.Minute))
-		s.client.says <- response("late")
+		s.client.says <- heartbeat(1)
 		s.client.says <- &actors.ClosedError{Code: 1000}
 		time.Sleep(5 * time.Second)
 		h.send(within(time.Minute))
@@ -288,7 +288,7 @@ func TestAnAgentThatReadsNothingIsCancelledAtTheStopTimeout(t *testing.T) {
 		h := open(t, actors.Options{})
 		s := h.prepare().serve()
 		s.agent.deaf = true
-		s.client.says <- response("stuck")
+		s.client.says <- heartbeat(1)
 		synctest.Wait()
 		h.drained(actors.Drain{})
 		s.has("10s agent cancelled", "10s client told 1001 server shutdown")
@@ -423,7 +423,7 @@ func TestAPoisonedSessionOpensNoAgent(t *testing.T) {
 		h.Engine().Poison(s.pid())
 		synctest.Wait()
 		s.client.says <- startRequest("w1")
-		s.client.says <- response("waits for an opening")
+		s.client.says <- heartbeat(1)
 		synctest.Wait()
 		close(slow)
 		s.saw("0s client cut")
@@ -452,7 +452,7 @@ func TestAPoisonedSessionLetsGoOfEverything(t *testing.T) {
 		"opening": func(s *joined) {
 			s.agent.opens = time.Hour
 			s.start()
-			s.client.says <- response("waits for the opening")
+			s.client.says <- heartbeat(1)
 		},
 		"serving": func(s *joined) { s.serve() },
 		"stopping": func(s *joined) {
@@ -517,7 +517,7 @@ func TestAPanicEndsItsSessionAndNoOther(t *testing.T) {
 			s.agent.openPanic = true
 			s.join()
 			s.client.says <- startRequest("w1")
-			s.client.says <- response("waits for the opening")
+			s.client.says <- heartbeat(1)
 		}},
 		"releasing the lease": {"Lease.Release", "1011 internal error", actors.Failed, func(s *joined) {
 			s.leased().panics = true

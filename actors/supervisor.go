@@ -35,6 +35,13 @@ type Options struct {
 	// CloseTimeout is what a session has to release its lease and a client to answer the close
 	// frame; then the connection is cut. 0: 5 s.
 	CloseTimeout time.Duration
+
+	// ToolConcurrency is how many tool calls a session runs at a time; the agent's next message
+	// waits for a place. 0: 8.
+	ToolConcurrency int
+
+	// ToolTimeout is what a tool call has; then it is answered with an error. 0: 60 s.
+	ToolTimeout time.Duration
 }
 
 // The defaults of [Options].
@@ -42,6 +49,9 @@ const (
 	DefaultStartTimeout = 30 * time.Second
 	DefaultStopTimeout  = 10 * time.Second
 	DefaultCloseTimeout = 5 * time.Second
+	DefaultToolTimeout  = 60 * time.Second
+
+	DefaultToolConcurrency = 8
 )
 
 // inboxSize is the number of messages that a session's inbox starts with; hollywood's default
@@ -71,6 +81,8 @@ func NewSupervisor(options Options) (*Supervisor, error) {
 	options.StartTimeout = cmp.Or(options.StartTimeout, DefaultStartTimeout)
 	options.StopTimeout = cmp.Or(options.StopTimeout, DefaultStopTimeout)
 	options.CloseTimeout = cmp.Or(options.CloseTimeout, DefaultCloseTimeout)
+	options.ToolConcurrency = cmp.Or(options.ToolConcurrency, DefaultToolConcurrency)
+	options.ToolTimeout = cmp.Or(options.ToolTimeout, DefaultToolTimeout)
 	if options.Engine == nil {
 		engine, err := actor.NewEngine(actor.NewEngineConfig())
 		if err != nil {
@@ -193,6 +205,7 @@ type Stopped struct {
 	Code     int
 	Reason   string
 	Err      error
+	BadInput map[BadInput]int
 
 	service string // a service's own ID: names may be given twice
 }
@@ -269,7 +282,7 @@ func (s *supervisor) sessionStopped(m Stopped) {
 	}
 	delete(s.sessions, m.ID)
 	report := SessionReport{ID: m.ID, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
-	s.engine.BroadcastEvent(SessionStopped{SessionReport: report, Remote: c.remote, Code: m.Code, Reason: m.Reason, Err: m.Err})
+	s.engine.BroadcastEvent(SessionStopped{SessionReport: report, Remote: c.remote, Code: m.Code, Reason: m.Reason, Err: m.Err, BadInput: m.BadInput})
 	if s.draining != nil {
 		s.draining.report.addSession(report)
 		s.progressed()

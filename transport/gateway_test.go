@@ -5,9 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -216,60 +213,24 @@ func wantFrame(t *testing.T, got websocket.CloseError, code websocket.StatusCode
 	}
 }
 
-// memory is a network of one listener.
-type memory struct {
-	*bufconn.Listener
-	down *atomic.Bool
-}
+// memory is a network that HTTP and gRPC clients can use.
+type memory struct{ *transport.Memory }
 
-func newMemory() memory { return memory{bufconn.Listen(64 << 10), new(atomic.Bool)} }
-
-func (m memory) Accept() (net.Conn, error) {
-	conn, err := m.Listener.Accept()
-	return memoryConn{conn}, err
-}
-
-func (m memory) dial(ctx context.Context) (net.Conn, error) {
-	if m.down.Load() {
-		return nil, errors.New("network down")
-	}
-	conn, err := m.DialContext(ctx)
-	return memoryConn{conn}, err
-}
+func newMemory() memory { return memory{transport.NewMemory()} }
 
 func (m memory) dialOption() grpc.DialOption {
-	return grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return m.dial(ctx) })
+	return grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return m.Dial(ctx) })
 }
 
 func (m memory) httpClient(through func(net.Conn) net.Conn) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			conn, err := m.dial(ctx)
+			conn, err := m.Dial(ctx)
 			if err == nil && through != nil {
 				conn = through(conn)
 			}
 			return conn, err
 		},
 	}}
-}
-
-// memoryConn times out as a socket does.
-type memoryConn struct{ net.Conn }
-
-func (c memoryConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	return n, asSocket(err)
-}
-
-func (c memoryConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	return n, asSocket(err)
-}
-
-func asSocket(err error) error {
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
-		return &net.OpError{Op: "use", Net: "memory", Err: os.ErrDeadlineExceeded}
-	}
-	return err
 }

@@ -72,33 +72,40 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	return err
 }
 
-// unusedConns are the connections that wait for their first request.
+// unusedConns are the connections whose first request has not been answered yet, with their states.
 type unusedConns struct {
 	mu    sync.Mutex
-	conns map[net.Conn]struct{}
+	conns map[net.Conn]http.ConnState
 	fewer chan struct{}
 }
 
 func newUnusedConns() *unusedConns {
-	return &unusedConns{conns: make(map[net.Conn]struct{}), fewer: make(chan struct{}, 1)}
+	return &unusedConns{conns: make(map[net.Conn]http.ConnState), fewer: make(chan struct{}, 1)}
 }
 
 // track is the server's ConnState.
 func (u *unusedConns) track(conn net.Conn, state http.ConnState) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if state == http.StateNew {
-		u.conns[conn] = struct{}{}
-		return
+	_, unused := u.conns[conn]
+	switch {
+	case state == http.StateNew, state == http.StateActive && unused:
+		u.conns[conn] = state
+	case unused:
+		delete(u.conns, conn)
+		u.tell()
 	}
-	delete(u.conns, conn)
+}
+
+func (u *unusedConns) tell() {
 	select {
 	case u.fewer <- struct{}{}:
 	default:
 	}
 }
 
-// settle returns when there are none left. It closes those that take too long.
+// settle returns when there are none left. Those that bring no request in time are closed; those
+// that have brought one are Shutdown's.
 func (u *unusedConns) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, firstRequestTimeout)
 	defer cancel()
@@ -106,7 +113,7 @@ func (u *unusedConns) settle(ctx context.Context) {
 		select {
 		case <-u.fewer:
 		case <-ctx.Done():
-			u.close()
+			u.closeNew()
 			return
 		}
 	}
@@ -118,10 +125,12 @@ func (u *unusedConns) none() bool {
 	return len(u.conns) == 0
 }
 
-func (u *unusedConns) close() {
+func (u *unusedConns) closeNew() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for conn := range u.conns {
-		_ = conn.Close()
+	for conn, state := range u.conns {
+		if state == http.StateNew {
+			_ = conn.Close()
+		}
 	}
 }

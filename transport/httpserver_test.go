@@ -31,7 +31,7 @@ func inServer(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, su
 		}
 		test(t, supervisor, clients)
 		_, _ = supervisor.Drain(context.Background(), actors.Drain{})
-		if _, err := clients.dial(context.Background()); err == nil {
+		if _, err := clients.Dial(context.Background()); err == nil {
 			t.Error("the listener is open")
 		}
 	})
@@ -47,7 +47,7 @@ func fine(w http.ResponseWriter, r *http.Request) {
 // connection lived.
 func talk(t *testing.T, clients memory, request string) (answer string, lived time.Duration) {
 	t.Helper()
-	conn, err := clients.dial(t.Context())
+	conn, err := clients.Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestTheServerLimitsHeadersBodiesAndIdleTime(t *testing.T) {
 		{"no byte", "", "", 10 * time.Second},
 		{"half a header", get, "", 10 * time.Second},
 		{"a huge header", get + "X: " + strings.Repeat("~", 40<<10) + "\r\n\r\n", "431 ", 0},
-		{"half a body", "PUT / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9\r\n\r\nhalf", "413 ", 60 * time.Second},
+		{"half a body", "PUT / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9\r\n\r\nhalf", "", 60 * time.Second},
 		{"a huge body", "PUT / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9000000\r\n\r\n" + strings.Repeat("~", 9000000), "413 ", 0},
 		{"silence after an answer", get + "\r\n", "200 OK", 60 * time.Second},
 	} {
@@ -148,12 +148,12 @@ func TestTheDeadlineCutsRequestsUnderWay(t *testing.T) {
 
 func TestConnectionsWithoutARequestDontHoldUpADrain(t *testing.T) {
 	inServer(t, fine, func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
-		fresh, err := clients.dial(t.Context()) // as some load balancers keep ready
+		fresh, err := clients.Dial(t.Context()) // as some load balancers keep ready
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer fresh.Close()
-		kept, err := clients.dial(t.Context())
+		kept, err := clients.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestConnectionsWithoutARequestDontHoldUpADrain(t *testing.T) {
 
 func TestAFirstRequestOnItsWayWhenTheServerStopsIsAnswered(t *testing.T) {
 	inServer(t, fine, func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
-		conn, err := clients.dial(t.Context())
+		conn, err := clients.Dial(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

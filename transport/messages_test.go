@@ -58,7 +58,7 @@ func TestEventsOfAnUnknownKindAreIgnored(t *testing.T) {
 
 // ofSize is an event that is so many bytes of JSON.
 func ofSize(bytes int) string {
-	const before, after = `{"actionResponse": {"requestID": "`, `"}}`
+	const before, after = `{"actionResponse": {"plainTextResponse": {"response": "`, `"}}}`
 	return before + strings.Repeat("~", bytes-len(before)-len(after)) + after
 }
 
@@ -68,7 +68,7 @@ func TestAMessageOf4MiBIsCarried(t *testing.T) {
 		g.send(ws, ofSize(4<<20))
 		g.send(ws, `{"stopWorkflow": {}}`)
 		wantFrame(t, closeFrame(ws), 1000, "")
-		if got := observed[scripted.Received](g); len(got) != 2 || len(got[0].Event.GetActionResponse().GetRequestID()) < 4<<20-100 {
+		if got := observed[scripted.Received](g); len(got) != 2 || len(got[0].Event.GetActionResponse().GetPlainTextResponse().GetResponse()) < 4<<20-100 {
 			t.Errorf("the agent received %d messages", len(got))
 		}
 	})

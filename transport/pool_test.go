@@ -37,7 +37,7 @@ func (n *network) dialOption() grpc.DialOption {
 	return grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		conn, err := n.dial(ctx)
+		conn, err := n.Dial(ctx)
 		if err == nil {
 			n.dialled++
 			n.open++
@@ -275,13 +275,13 @@ func TestEachUserAgentHasConnectionsOfItsOwn(t *testing.T) {
 
 func TestAnAgentThatCantBeReachedIsToldAndWorksOnceItIsThere(t *testing.T) {
 	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
-		g.agents.down.Store(true)
+		g.agents.Down.Store(true)
 		for range 3 {
 			ws := g.dial(nil)
 			g.send(ws, startW1)
 			wantFrame(t, closeFrame(ws), 1001, "agent unavailable")
 		}
-		g.agents.down.Store(false)
+		g.agents.Down.Store(false)
 		time.Sleep(10 * time.Second) // the pool tries again every 5 s at least
 		g.start().CloseNow()
 	})

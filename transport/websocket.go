@@ -19,6 +19,7 @@ type wsClient struct {
 	ws    *websocket.Conn
 	wire  *wire
 	pings pinger
+	bad   map[actors.BadInput]int // nil until there is some
 }
 
 // accept upgrades a request. On an error the request has been answered.
@@ -43,9 +44,10 @@ func (c *wsClient) Receive() (*dap.ClientEvent, error) {
 		if err != nil {
 			return nil, c.ended(err)
 		}
-		if event.GetResponse() != nil { // a kind of event that this contract doesn't know is ignored
+		if event.GetResponse() != nil {
 			return event, nil
 		}
+		c.count(actors.UnknownEvent)
 	}
 }
 
@@ -60,8 +62,22 @@ func (c *wsClient) receive() (*dap.ClientEvent, error) {
 		return nil, err
 	}
 	event := new(dap.ClientEvent)
-	return event, codec.Decode(buffer.Bytes, event)
+	unknown, err := codec.DecodeCounting(buffer.Bytes, event)
+	if unknown {
+		c.count(actors.UnknownField)
+	}
+	return event, err
 }
+
+func (c *wsClient) count(kind actors.BadInput) {
+	if c.bad == nil {
+		c.bad = make(map[actors.BadInput]int)
+	}
+	c.bad[kind]++
+}
+
+// BadInput implements [actors.BadInputCounter].
+func (c *wsClient) BadInput() map[actors.BadInput]int { return c.bad }
 
 // ended says what a failed read means. After a fault of the client's the connection is good for
 // the close frame; after anything else it is done with.

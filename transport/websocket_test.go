@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lastcall-go/lastcall/actors"
 )
@@ -21,7 +20,7 @@ import (
 func upgraded(t *testing.T, test func(t *testing.T, c *wsClient, peer *websocket.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		listener := bufconn.Listen(64 << 10)
+		listener := NewMemory()
 		accepted := make(chan *wsClient)
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, err := accept(w, r)
@@ -32,7 +31,7 @@ func upgraded(t *testing.T, test func(t *testing.T, c *wsClient, peer *websocket
 		})}
 		go server.Serve(listener)
 		defer server.Close()
-		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return listener.Dial(ctx) }
 		dialled := make(chan *websocket.Conn)
 		go func() {
 			peer, _, err := websocket.Dial(t.Context(), "ws://gateway/", &websocket.DialOptions{

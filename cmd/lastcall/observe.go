@@ -18,6 +18,8 @@ func (g *gateway) observe(event any) {
 		g.log.Info("session started", "session", e.ID, "remote", e.Remote)
 	case actors.SessionStopped:
 		g.sessionStopped(e)
+	case actors.ToolUnavailable:
+		g.log.Warn("tool unavailable", "session", e.Session, "error", e.Err)
 	case actors.ServiceStopped:
 		g.serviceStopped(e)
 	case actors.DrainStarted:
@@ -48,6 +50,9 @@ func (g *gateway) sessionStopped(e actors.SessionStopped) {
 	}
 	if e.Err != nil {
 		attrs = append(attrs, "error", e.Err)
+	}
+	if e.BadInput != nil {
+		attrs = append(attrs, "bad_input", e.BadInput)
 	}
 	g.log.Log(context.Background(), level, "session stopped", attrs...)
 }

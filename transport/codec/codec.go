@@ -17,8 +17,12 @@ const MaxMessage = 4 << 20
 // The contract's own field names, and unset fields written too: what the platform's clients read.
 var marshal = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
 
-// A newer client may say more than this contract knows. Both spellings of a name are understood.
-var unmarshal = protojson.UnmarshalOptions{DiscardUnknown: true}
+// A newer client may say more than this contract knows. That is found out by trying strictly first:
+// most messages hold nothing unknown, and protojson drops what does in silence.
+var (
+	unmarshalStrict = protojson.UnmarshalOptions{}
+	unmarshal       = protojson.UnmarshalOptions{DiscardUnknown: true}
+)
 
 // Append appends message as one JSON object to dst. It fails if a string of the message is not
 // UTF-8. The output's white space is random by protojson's design: compare it parsed, never as text.
@@ -33,10 +37,19 @@ func Append(dst []byte, message proto.Message) ([]byte, error) {
 // Decode parses data, one JSON object, into message. It keeps nothing of data. Fields that the
 // contract doesn't know are ignored. The error is a [*SyntaxError].
 func Decode(data []byte, message proto.Message) error {
-	if err := unmarshal.Unmarshal(data, message); err != nil {
-		return &SyntaxError{Message: string(message.ProtoReflect().Descriptor().Name()), Detail: detail(err)}
+	_, err := DecodeCounting(data, message)
+	return err
+}
+
+// DecodeCounting is Decode, and tells whether data holds fields that the contract doesn't know.
+func DecodeCounting(data []byte, message proto.Message) (unknown bool, err error) {
+	if unmarshalStrict.Unmarshal(data, message) == nil {
+		return false, nil
 	}
-	return nil
+	if err := unmarshal.Unmarshal(data, message); err != nil {
+		return false, &SyntaxError{Message: string(message.ProtoReflect().Descriptor().Name()), Detail: detail(err)}
+	}
+	return true, nil
 }
 
 // SyntaxError says that what a peer sent is not the message that it should be. Its text quotes the

@@ -33,12 +33,43 @@ func TestOutputKeepsTheContractsNamesAndWritesUnsetFields(t *testing.T) {
 	}
 }
 
-func TestUnknownFieldsAreIgnored(t *testing.T) {
-	var event dap.ClientEvent
-	err := codec.Decode([]byte(`{"heartbeat":{"timestamp":"7","mood":"fine"},"later":1}`), &event)
-	if err != nil || event.GetHeartbeat().GetTimestamp() != 7 {
-		t.Errorf("got %v, %v", &event, err)
+func TestUnknownFieldsAreIgnoredAndTold(t *testing.T) {
+	for data, want := range map[string]bool{
+		`{"heartbeat":{"timestamp":"7"}}`:                         false,
+		`{"heartbeat":{"timestamp":"7","mood":"fine"},"later":1}`: true,
+		`{"later":[{"a":1}],"heartbeat":{"timestamp":"7"}}`:       true,
+	} {
+		var event dap.ClientEvent
+		unknown, err := codec.DecodeCounting([]byte(data), &event)
+		if err != nil || unknown != want || event.GetHeartbeat().GetTimestamp() != 7 {
+			t.Errorf("%s: got %v, %v, unknown %v", data, &event, err, unknown)
+		}
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"startRequest":{"goal":"x"}}`, `{"actionResponse":{"requestID":"1","httpResponse":{"headers":{"a":"b"}}}}`,
+		`{"x":` + strings.Repeat("[", 20_000), "{\"a\":\"\xff\"}", `{"heartbeat":{"timestamp":1e400}}`, `[]`, ``} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var event dap.ClientEvent
+		if err := codec.Decode(data, &event); err != nil {
+			var syntax *codec.SyntaxError
+			if !errors.As(err, &syntax) {
+				t.Errorf("%T: %v", err, err)
+			}
+			return
+		}
+		again, err := codec.Append(nil, &event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var same dap.ClientEvent
+		if err := codec.Decode(again, &same); err != nil || !proto.Equal(&event, &same) {
+			t.Errorf("%q became %q: %v", data, again, err)
+		}
+	})
 }
 
 func TestABadMessageIsToldWhatIsWrongAndWhere(t *testing.T) {

@@ -8,8 +8,18 @@ import (
 
 // pause listens to the client for a while, if only for what has already come.
 func (r *run) pause(pace time.Duration) error {
+	if pace <= 0 {
+		return r.await(due, "")
+	}
 	return r.await(time.After(pace), "")
 }
+
+// due is a timer that has fired.
+var due = func() <-chan time.Time {
+	fired := make(chan time.Time)
+	close(fired)
+	return fired
+}()
 
 // await returns nil when the timer fires or the answer to requestID, if not empty, has come. Its
 // error says why the stream must end instead.

@@ -1,0 +1,105 @@
+package actors
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/lastcall-go/lastcall/proto/dap"
+)
+
+// BadInput is a kind of input that a session puts up with. Each is counted.
+type BadInput string
+
+// The kinds of bad input.
+const (
+	UnknownRequest   BadInput = "unknown_request"   // a response to a request that isn't open; dropped
+	DuplicateRequest BadInput = "duplicate_request" // an action with the ID of one that is open; dropped
+	UnknownEvent     BadInput = "unknown_event"     // a message of a kind that the contract doesn't know; ignored
+	UnknownField     BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
+)
+
+// Bounds on what a session remembers of an agent's open requests.
+const (
+	maxOpenRequests = 1024
+	maxRequestID    = 256 // bytes
+)
+
+// requests are the actions of a session that wait for their answer, and the count of what was wrong
+// with the messages.
+type requests struct {
+	mu   sync.Mutex
+	open map[string]struct{}
+	bad  map[BadInput]int
+}
+
+// asked notes an action of the agent's. fresh is false for one whose ID is in use. An agent that
+// goes past the bounds is at fault.
+func (r *requests) asked(action *dap.Action) (fresh bool, err error) {
+	id := action.GetRequestID()
+	if id == "" || action.GetNewCheckpoint() != nil {
+		return true, nil // an answer is not awaited, or can't be told from others
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(id) > maxRequestID || len(r.open) >= maxOpenRequests {
+		return false, &Fault{Code: CloseInternal, Reason: "agent error: too many open requests, or too long an ID"}
+	}
+	if _, inUse := r.open[id]; inUse {
+		r.count(DuplicateRequest)
+		return false, nil
+	}
+	if r.open == nil {
+		r.open = make(map[string]struct{})
+	}
+	r.open[id] = struct{}{}
+	return true, nil
+}
+
+// answered notes a response. It reports false for one that nobody waits for. A response without an
+// ID is the agent's to judge, as its request was.
+func (r *requests) answered(response *dap.ActionResponse) bool {
+	id := response.GetRequestID()
+	if id == "" {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.open[id]; !known {
+		r.count(UnknownRequest)
+		return false
+	}
+	delete(r.open, id)
+	return true
+}
+
+// count is called with mu held.
+func (r *requests) count(kind BadInput) {
+	if r.bad == nil {
+		r.bad = make(map[BadInput]int)
+	}
+	r.bad[kind]++
+}
+
+// counts adds what a client has counted to what the session has.
+func (r *requests) counts(client Client) map[BadInput]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := maps.Clone(r.bad)
+	counter, counts := client.(BadInputCounter)
+	if !counts {
+		return all
+	}
+	for kind, n := range counter.BadInput() {
+		if all == nil {
+			all = make(map[BadInput]int)
+		}
+		all[kind] += n
+	}
+	return all
+}
+
+// BadInputCounter is a [Client] that counts bad input of its own, such as unknown fields. It is asked
+// when the session has stopped.
+type BadInputCounter interface {
+	BadInput() map[BadInput]int
+}
