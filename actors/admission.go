@@ -41,7 +41,16 @@ func (t *Ticket) Cancel() {
 	t.supervisor.engine.Send(t.supervisor.pid, ticketDone{t.id})
 }
 
-type admit struct{ reply chan<- admission }
+type admit struct {
+	principal string
+	reply     chan<- admission
+}
+
+// issued is a ticket that is out.
+type issued struct {
+	principal string
+	expiry    *time.Timer
+}
 
 type admission struct {
 	ticket uint64
@@ -62,16 +71,20 @@ type started struct {
 // ticketDone says that nobody will use a ticket any more.
 type ticketDone struct{ id uint64 }
 
-func (s *supervisor) admit() admission {
+func (s *supervisor) admit(principal string) admission {
 	if s.closed() {
 		return admission{err: ErrDraining}
 	}
 	if limit := s.options.MaxSessions; limit > 0 && len(s.sessions)+len(s.tickets) >= limit {
 		return admission{err: ErrFull}
 	}
+	if limit := s.options.MaxSessionsPerPrincipal; limit > 0 && principal != "" && s.principals[principal] >= limit {
+		return admission{err: ErrPrincipalFull}
+	}
 	s.lastTicket++
 	done := ticketDone{s.lastTicket}
-	s.tickets[done.id] = time.AfterFunc(TicketLife, func() { s.engine.Send(s.self, done) })
+	s.principals[principal]++
+	s.tickets[done.id] = issued{principal, time.AfterFunc(TicketLife, func() { s.engine.Send(s.self, done) })}
 	return admission{ticket: done.id}
 }
 
@@ -79,10 +92,11 @@ func (s *supervisor) admit() admission {
 // mailbox, a session that is started here is either among those that a later drain tells, or is
 // told by the one that has begun.
 func (s *supervisor) startSession(m startSession) started {
-	if !s.useTicket(m.ticket) {
+	ticket, valid := s.useTicket(m.ticket)
+	if !valid {
 		return started{err: ErrTicketVoid}
 	}
-	c := &child{id: newID(), remote: m.parts.Remote, began: time.Now()}
+	c := &child{id: newID(), remote: m.parts.Remote, principal: ticket.principal, began: time.Now()}
 	s.sessions[c.id] = c
 	c.pid = s.spawn(newSession(c.id, s.self, &s.options, m.parts), "session", c.id)
 	if s.closed() {
@@ -92,16 +106,24 @@ func (s *supervisor) startSession(m startSession) started {
 }
 
 func (s *supervisor) ticketDone(id uint64) {
-	if s.useTicket(id) {
+	if ticket, valid := s.useTicket(id); valid {
+		s.leave(ticket.principal)
 		s.advance()
 	}
 }
 
-func (s *supervisor) useTicket(id uint64) bool {
-	timer, valid := s.tickets[id]
+func (s *supervisor) useTicket(id uint64) (issued, bool) {
+	ticket, valid := s.tickets[id]
 	if valid {
-		timer.Stop()
+		ticket.expiry.Stop()
 		delete(s.tickets, id)
 	}
-	return valid
+	return ticket, valid
+}
+
+// leave counts one session, or one ticket, of a principal less.
+func (s *supervisor) leave(principal string) {
+	if s.principals[principal]--; s.principals[principal] <= 0 {
+		delete(s.principals, principal)
+	}
 }

@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -276,5 +277,39 @@ func TestADrainRacingTheOpening(t *testing.T) {
 			}
 		}
 		t.Logf("messages that agents got: %v", kinds)
+	})
+}
+
+func TestOnePrincipalCanHoldOnlySoMany(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{MaxSessionsPerPrincipal: 2})
+		admit := func(principal string, want error) *actors.Ticket {
+			t.Helper()
+			ticket, err := h.AdmitAs(context.Background(), principal)
+			if !errors.Is(err, want) {
+				t.Fatalf("%q is admitted with %v, want %v", principal, err, want)
+			}
+			return ticket
+		}
+		s := h.prepare()
+		s.use(admit("ada", nil))
+		unused := admit("ada", nil)
+		admit("bob", nil) // and this one is never used
+		admit("ada", actors.ErrPrincipalFull)
+		for range 5 {
+			admit("", nil) // nobody in particular
+		}
+		unused.Cancel()
+		admit("ada", nil)
+		admit("ada", actors.ErrPrincipalFull)
+		s.client.says <- io.EOF // the session ends
+		synctest.Wait()
+		admit("ada", nil)
+		admit("bob", nil)
+		admit("bob", actors.ErrPrincipalFull)
+		time.Sleep(actors.TicketLife)
+		synctest.Wait()
+		admit("bob", nil)
+		admit("bob", nil)
 	})
 }

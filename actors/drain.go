@@ -208,8 +208,8 @@ func (s *supervisor) closeAdmission() {
 		return
 	}
 	d.closed = true
-	for _, timer := range s.tickets {
-		timer.Reset(drainTicketLife)
+	for _, ticket := range s.tickets {
+		ticket.expiry.Reset(drainTicketLife)
 	}
 	for _, c := range s.sessions {
 		d.queue = append(d.queue, c)
@@ -302,7 +302,7 @@ func (s *supervisor) killSessions() {
 	s.closeAdmission()
 	d.queue = nil
 	for id := range s.tickets {
-		s.useTicket(id)
+		s.ticketDone(id)
 	}
 	for _, c := range s.children() {
 		if c.stage == WithSessions {

@@ -25,6 +25,10 @@ type Options struct {
 	// limit.
 	MaxSessions int
 
+	// MaxSessionsPerPrincipal is the same for those admitted with [Supervisor.AdmitAs] for one
+	// principal. 0: no limit.
+	MaxSessionsPerPrincipal int
+
 	// StartTimeout is what a session has until its startRequest is with the agent. 0: 30 s.
 	StartTimeout time.Duration
 
@@ -60,10 +64,11 @@ const inboxSize = 8
 
 // Errors of [Supervisor.Admit] and [Ticket.Start]. A draining supervisor never admits again.
 var (
-	ErrDraining   = errors.New("draining: no new sessions")
-	ErrFull       = errors.New("full: no more sessions at a time")
-	ErrTicketVoid = errors.New("ticket void: it was used, cancelled, or too old")
-	ErrClosed     = errors.New("supervisor closed")
+	ErrDraining      = errors.New("draining: no new sessions")
+	ErrFull          = errors.New("full: no more sessions at a time")
+	ErrPrincipalFull = errors.New("full: no more sessions at a time for this principal")
+	ErrTicketVoid    = errors.New("ticket void: it was used, cancelled, or too old")
+	ErrClosed        = errors.New("supervisor closed")
 )
 
 // Supervisor admits sessions, knows them and drains them. Its methods may be called from any
@@ -93,12 +98,13 @@ func NewSupervisor(options Options) (*Supervisor, error) {
 	s := &Supervisor{engine: options.Engine, ready: new(atomic.Bool), gone: make(chan struct{})}
 	s.ready.Store(true)
 	child := &supervisor{
-		options:  options,
-		engine:   options.Engine,
-		ready:    s.ready,
-		gone:     s.gone,
-		sessions: make(map[string]*child),
-		tickets:  make(map[uint64]*time.Timer),
+		options:    options,
+		engine:     options.Engine,
+		ready:      s.ready,
+		gone:       s.gone,
+		sessions:   make(map[string]*child),
+		tickets:    make(map[uint64]issued),
+		principals: make(map[string]int),
 	}
 	s.pid = s.engine.Spawn(func() actor.Receiver { return child }, "supervisor")
 	return s, nil
@@ -116,7 +122,13 @@ func (s *Supervisor) Ready() bool { return s.ready.Load() }
 // Admit asks for leave to upgrade one request. It fails with [ErrDraining] or [ErrFull] as long as
 // that is so. The caller must use the ticket within [TicketLife], or cancel it.
 func (s *Supervisor) Admit(ctx context.Context) (*Ticket, error) {
-	answer, err := ask[admission](ctx, s, func(reply chan<- admission) any { return admit{reply} })
+	return s.AdmitAs(ctx, "")
+}
+
+// AdmitAs is Admit for a request of this principal, which can be limited in its number of sessions:
+// [ErrPrincipalFull]. The empty principal is nobody in particular, and not limited.
+func (s *Supervisor) AdmitAs(ctx context.Context, principal string) (*Ticket, error) {
+	answer, err := ask[admission](ctx, s, func(reply chan<- admission) any { return admit{principal, reply} })
 	if err != nil {
 		return nil, err
 	}
@@ -180,20 +192,22 @@ type supervisor struct {
 
 	sessions   map[string]*child
 	services   []*child // in order of registration
-	tickets    map[uint64]*time.Timer
+	tickets    map[uint64]issued
+	principals map[string]int // tickets and sessions
 	lastTicket uint64
 	draining   *drain // nil: not yet
 }
 
 // child is a session or a service as its supervisor sees it.
 type child struct {
-	id     string
-	name   string // of a service
-	pid    *actor.PID
-	stage  Stage // sessions are in the stage WithSessions
-	remote string
-	began  time.Time
-	told   time.Time // zero: not told to stop
+	id        string
+	name      string // of a service
+	pid       *actor.PID
+	stage     Stage // sessions are in the stage WithSessions
+	remote    string
+	principal string // of a session
+	began     time.Time
+	told      time.Time // zero: not told to stop
 }
 
 // Stopped is a child's acknowledgement: its last message, sent exactly once, when nothing of it is
@@ -229,7 +243,7 @@ func (s *supervisor) Receive(c *actor.Context) {
 	case actor.Started:
 		s.self = c.PID()
 	case admit:
-		m.reply <- s.admit()
+		m.reply <- s.admit(m.principal)
 	case startSession:
 		m.reply <- s.startSession(m)
 	case ticketDone:
@@ -281,6 +295,7 @@ func (s *supervisor) sessionStopped(m Stopped) {
 		return
 	}
 	delete(s.sessions, m.ID)
+	s.leave(c.principal)
 	report := SessionReport{ID: m.ID, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{SessionReport: report, Remote: c.remote, Code: m.Code, Reason: m.Reason, Err: m.Err, BadInput: m.BadInput})
 	if s.draining != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
 	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -316,7 +317,7 @@ func serveTrapped(g *gateway, w http.ResponseWriter, r *http.Request, where trap
 	life, cut := context.WithCancel(context.Background())
 	parts := actors.Session{
 		Client: &trappedClient{ws: ws, life: life, cut: cut, trap: where},
-		Agent:  trappedAgent{g.pool.Agent(r.UserAgent()), where},
+		Agent:  trappedAgent{g.pool.Agent(grant.Target{}, r.UserAgent()), where},
 	}
 	if _, err := ticket.Start(parts); err != nil {
 		_ = ws.CloseNow()

@@ -40,9 +40,10 @@ type gateway struct {
 
 // setting is what a test wants to be different.
 type setting struct {
-	limits actors.Options
-	agent  scripted.Options
-	pool   transport.PoolOptions
+	limits  actors.Options
+	agent   scripted.Options
+	pool    transport.PoolOptions
+	handler func(*transport.Handler) // nil: as it is
 }
 
 // inGateway runs test beside a gateway, and then drains that.
@@ -80,7 +81,13 @@ func open(t *testing.T, s setting) *gateway {
 	}
 	g.add("pool", g.pool)
 	handler := &transport.Handler{Supervisor: g.supervisor, Agents: g.pool}
-	g.add("http", &transport.HTTPServer{Listener: g.clients, Handler: handler})
+	if s.handler != nil {
+		s.handler(handler)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", handler)
+	mux.Handle("POST /workflows/{id}/execute", handler.Execute())
+	g.add("http", &transport.HTTPServer{Listener: g.clients, Handler: mux})
 	return g
 }
 

@@ -1,19 +1,23 @@
 package transport
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
 // DefaultPath is where the platform's clients open their WebSocket.
 const DefaultPath = "/api/v4/ai/duo_workflows/ws"
 
-// Seconds that a refused client is asked to wait: a draining instance is replaced at once, a full
-// one takes a while.
+// What a refused client is asked to wait: a draining instance is replaced at once, a full one takes
+// a while.
 const (
 	retryAfterDraining = 1 * time.Second
 	retryAfterFull     = 5 * time.Second
@@ -22,59 +26,139 @@ const (
 // Handler upgrades requests to sessions. It returns as soon as the session owns the connection.
 // While the supervisor drains, or is full, the answer is 503 with Retry-After, and the connection
 // is closed, so that a client which keeps it alive doesn't come back to an instance that goes.
+//
+// Supervisor and Agents are required; the zero value of anything else means that there is none.
 type Handler struct {
 	Supervisor *actors.Supervisor
 	Agents     *Pool
+
+	// Authorizer decides who may open a session, and with what. Nil: everybody may, with nothing.
+	Authorizer grant.Authorizer
+
+	// Tools are the tools of one session, made from its grant.
+	Tools func(*grant.Grant, *http.Request) []actors.Tool
+
+	// Leaser leases the workflows whose grant asks for it, or all if LockAll.
+	Leaser  actors.Leaser
+	LockAll bool
+
+	// ClientCapabilities and ServerCapabilities are those that the agent may be told of. Nil:
+	// [DefaultClientCapabilities] and [DefaultServerCapabilities].
+	ClientCapabilities []string
+	ServerCapabilities []string
+
+	// AllowOrigins are the hosts from which browsers may connect, besides the one that serves them:
+	// patterns of path.Match.
+	AllowOrigins []string
+
+	// Log is told of authorizations that fail. Nil: nobody is.
+	Log *slog.Logger
 }
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ticket, err := h.Supervisor.Admit(r.Context())
-	if err != nil {
-		refuse(w, err)
-		return
+	granted, ticket := h.admit(w, r)
+	if ticket == nil {
+		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client, err := accept(w, r)
+	client, err := accept(w, r, h.AllowOrigins)
 	if err != nil {
 		return // and has been answered
 	}
-	parts := actors.Session{Client: client, Agent: h.Agents.Agent(r.UserAgent()), Remote: r.RemoteAddr}
+	parts := h.parts(granted, r)
+	parts.Client = client
 	if _, err := ticket.Start(parts); err != nil {
 		_ = client.Close(actors.CloseGoingAway, actors.DefaultReason)
 	}
 }
 
+// admit authorizes a request and gets a ticket for it; where that fails it answers. Authorization
+// may take long and is first: a ticket is waited for by a drain.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (*grant.Grant, *actors.Ticket) {
+	granted := &grant.Grant{}
+	if h.Authorizer != nil {
+		var err error
+		if granted, err = h.Authorizer.Authorize(r); err != nil {
+			h.deny(w, err)
+			return nil, nil
+		}
+	}
+	ticket, err := h.Supervisor.AdmitAs(r.Context(), granted.Principal)
+	if err != nil {
+		refuse(w, err)
+		return nil, nil
+	}
+	return granted, ticket
+}
+
+// parts are those of a session but for its client.
+func (h *Handler) parts(granted *grant.Grant, r *http.Request) actors.Session {
+	parts := actors.Session{
+		Agent:   h.Agents.Agent(granted.Agent, r.UserAgent()),
+		Remote:  r.RemoteAddr,
+		Prepare: func(start *dap.StartWorkflowRequest) error { return h.prepare(granted, start) },
+	}
+	if h.Tools != nil {
+		parts.Tools = h.Tools(granted, r)
+	}
+	if granted.Lock || h.LockAll {
+		parts.Leaser = h.Leaser
+	}
+	return parts
+}
+
+// prepare holds a startRequest against the grant, and tells the agent what both sides can do.
+func (h *Handler) prepare(granted *grant.Grant, start *dap.StartWorkflowRequest) error {
+	switch {
+	case granted.WorkflowID == "" || start.WorkflowID == granted.WorkflowID:
+	case start.WorkflowID == "":
+		start.WorkflowID = granted.WorkflowID
+	default:
+		return &actors.Fault{Code: actors.ClosePolicy, Reason: "workflow not allowed"}
+	}
+	start.ClientCapabilities = Capabilities(start.ClientCapabilities, granted.Capabilities,
+		orDefault(h.ClientCapabilities, DefaultClientCapabilities), orDefault(h.ServerCapabilities, DefaultServerCapabilities))
+	return nil
+}
+
+func orDefault(list []string, byDefault func() []string) []string {
+	if list == nil {
+		return byDefault()
+	}
+	return list
+}
+
+// deny answers a request that was not authorized: with the decision, or that there is none.
+func (h *Handler) deny(w http.ResponseWriter, err error) {
+	var denied *grant.Denied
+	if errors.As(err, &denied) {
+		for name, values := range denied.Header {
+			w.Header()[name] = values
+		}
+		http.Error(w, denied.Reason, denied.Status)
+		return
+	}
+	status := http.StatusBadGateway
+	if errors.Is(err, context.DeadlineExceeded) {
+		status = http.StatusGatewayTimeout
+	}
+	if h.Log != nil && !errors.Is(err, context.Canceled) {
+		h.Log.Warn("authorization failed", "error", err)
+	}
+	http.Error(w, "authorization is not available, try again", status)
+}
+
+// refuse answers a request that gets no ticket.
 func refuse(w http.ResponseWriter, err error) {
-	wait, text := retryAfterDraining, "draining, try again"
-	if errors.Is(err, actors.ErrFull) {
+	status, wait, text := http.StatusServiceUnavailable, retryAfterDraining, "draining, try again"
+	switch {
+	case errors.Is(err, actors.ErrFull):
 		wait, text = retryAfterFull, "full, try again later"
+	case errors.Is(err, actors.ErrPrincipalFull):
+		status, wait, text = http.StatusTooManyRequests, retryAfterFull, "too many sessions, try again later"
 	}
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
 	w.Header().Set("Connection", "close")
-	http.Error(w, text, http.StatusServiceUnavailable)
-}
-
-// Health answers GET /healthz with 200 as long as the process lives, and GET /readyz with 200
-// until the first moment of a drain, then with 503.
-func Health(supervisor *actors.Supervisor) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, "alive")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if supervisor.Ready() {
-			answer(w, http.StatusOK, "ready")
-			return
-		}
-		answer(w, http.StatusServiceUnavailable, "draining")
-	})
-	return mux
-}
-
-func answer(w http.ResponseWriter, status int, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(text + "\n"))
+	http.Error(w, text, status)
 }

@@ -124,12 +124,12 @@ func TestADrainLetsRequestsUnderWayFinish(t *testing.T) {
 
 func TestTheDeadlineCutsRequestsUnderWay(t *testing.T) {
 	inServer(t, after(time.Hour), func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
-		cut := make(chan struct{})
+		cut := make(chan time.Time, 1)
 		go func() {
 			if _, err := request(t.Context(), clients); err == nil {
 				t.Error("the request was answered")
 			}
-			close(cut)
+			cut <- time.Now()
 		}()
 		synctest.Wait()
 		began := time.Now()
@@ -141,7 +141,9 @@ func TestTheDeadlineCutsRequestsUnderWay(t *testing.T) {
 		if took := time.Since(began); took > 3*time.Second+100*time.Millisecond {
 			t.Errorf("the drain took %v", took)
 		}
-		<-cut
+		if after := (<-cut).Sub(began); after > 3*time.Second+100*time.Millisecond {
+			t.Errorf("the request was cut after %v", after)
+		}
 		time.Sleep(time.Hour) // until the handler returns
 	})
 }

@@ -13,7 +13,7 @@ import (
 // nobody reads, because the agent takes no more messages, says nothing about the client.
 type pinger struct {
 	ws     *websocket.Conn
-	useful context.Context // done once stopped
+	life   context.Context // done once stopped
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
@@ -26,7 +26,7 @@ func (p *pinger) start(ws *websocket.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ws = ws
-	p.useful, p.cancel = context.WithCancel(context.Background())
+	p.life, p.cancel = context.WithCancel(context.Background())
 	p.timer = time.AfterFunc(pingInterval, p.fire)
 }
 
@@ -47,7 +47,7 @@ func (p *pinger) fire() {
 		return
 	}
 	defer p.running.Done()
-	ctx, cancel := context.WithTimeout(p.useful, pingInterval/2)
+	ctx, cancel := context.WithTimeout(p.life, pingInterval/2)
 	defer cancel()
 	_ = p.ws.Ping(ctx)
 }

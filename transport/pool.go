@@ -19,6 +19,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
 // Defaults of [PoolOptions].
@@ -37,14 +38,20 @@ const (
 	connWindow = 1 << 20
 
 	maxUserAgent = 256
+
+	// maxUserAgents bounds the connections that clients can cause by calling themselves something new
+	// each time. Past it the agent is told the gateway's name alone.
+	maxUserAgents = 100
 )
 
 // PoolOptions say where the agent is and how its connections are used.
 type PoolOptions struct {
-	// Target is a gRPC target, such as "agent.example:50052" or "dns:///agent.example:50052".
+	// Target is a gRPC target, such as "agent.example:50052" or "dns:///agent.example:50052": the
+	// agent of sessions whose grant names none.
 	Target string
 
-	// TLS encrypts the connections. Nil: plaintext.
+	// TLS encrypts the connections to it. Nil: plaintext. Connections to agents that grants name are
+	// encrypted as the grant says, with this configuration if there is one.
 	TLS *tls.Config
 
 	// StreamsPerConnection is how many streams share a connection: a server takes no more than its
@@ -62,13 +69,13 @@ type PoolOptions struct {
 	// UserAgent is the gateway's part of the user agent, after the client's. Empty: "lastcall".
 	UserAgent string
 
-	// DialOptions are added to the pool's own, such as a dialer for connections in memory.
+	// DialOptions are added to the pool's own for Target, such as a dialer for connections in memory.
 	DialOptions []grpc.DialOption
 }
 
-// Pool is the connections to one agent. It opens one when every one it has is full, shares them
-// among the sessions whose clients have the same user agent (gRPC has one for a connection), and
-// closes those that have idled. The agent need not be reachable: a connection keeps trying, and
+// Pool is the connections to the agents. It opens one when every one it has is full, shares them
+// among the sessions with the same agent whose clients have the same user agent (gRPC has one for a
+// connection), and closes those that have idled. The agent need not be reachable: a connection keeps trying, and
 // sessions are told meanwhile.
 type Pool struct {
 	options PoolOptions
@@ -81,9 +88,16 @@ type Pool struct {
 // pooled is a connection with the streams it carries.
 type pooled struct {
 	*grpc.ClientConn
+	route   route
+	streams int
+	idle    *time.Timer // runs while there are none
+}
+
+// route is what the streams of one connection have in common.
+type route struct {
+	address   string // empty: the pool's own target
+	tls       bool
 	userAgent string
-	streams   int
-	idle      *time.Timer // runs while there are none
 }
 
 var errPoolClosed = errors.New("connection pool closed")
@@ -95,7 +109,7 @@ func NewPool(options PoolOptions) (*Pool, error) {
 	options.IdleTimeout = cmp.Or(options.IdleTimeout, DefaultIdleTimeout)
 	options.UserAgent = cmp.Or(options.UserAgent, "lastcall")
 	p := &Pool{options: options}
-	conn, err := p.dial("")
+	conn, err := p.dial(route{})
 	if err != nil {
 		return nil, fmt.Errorf("agent target %q: %w", options.Target, err)
 	}
@@ -142,32 +156,48 @@ func (p *Pool) Serve(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Agent is the agent for one client. userAgent is the client's, and may be anything.
-func (p *Pool) Agent(userAgent string) actors.Agent {
-	return pooledAgent{p, cleanUserAgent(userAgent)}
+// Agent is the agent for one client: the granted one, or the pool's own where that has no address.
+// The granted headers are sent in both cases. userAgent is the client's, and may be anything.
+func (p *Pool) Agent(granted grant.Target, userAgent string) actors.Agent {
+	return pooledAgent{p, route{granted.Address, granted.TLS, cleanUserAgent(userAgent)}, granted.Headers}
 }
 
 // take finds a connection with room for one more stream, or opens one.
-func (p *Pool) take(userAgent string) (*pooled, error) {
+func (p *Pool) take(to route) (*pooled, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, errPoolClosed
 	}
+	if !p.knows(to.userAgent) {
+		to.userAgent = ""
+	}
 	for _, c := range p.conns {
-		if c.userAgent == userAgent && c.streams < p.options.StreamsPerConnection {
+		if c.route == to && c.streams < p.options.StreamsPerConnection {
 			c.stopIdle()
 			c.streams++
 			return c, nil
 		}
 	}
-	conn, err := p.dial(userAgent)
+	conn, err := p.dial(to)
 	if err != nil {
 		return nil, err
 	}
-	c := &pooled{ClientConn: conn, userAgent: userAgent, streams: 1}
+	c := &pooled{ClientConn: conn, route: to, streams: 1}
 	p.conns = append(p.conns, c)
 	return c, nil
+}
+
+// knows tells whether a user agent has a connection, or may have one.
+func (p *Pool) knows(userAgent string) bool {
+	seen := make(map[string]bool)
+	for _, c := range p.conns {
+		if c.route.userAgent == userAgent {
+			return true
+		}
+		seen[c.route.userAgent] = true
+	}
+	return len(seen) < maxUserAgents
 }
 
 func (p *Pool) giveBack(c *pooled) {
@@ -200,14 +230,18 @@ func (c *pooled) stopIdle() {
 	}
 }
 
-func (p *Pool) dial(userAgent string) (*grpc.ClientConn, error) {
+func (p *Pool) dial(to route) (*grpc.ClientConn, error) {
+	target, encrypted, own := to.address, to.tls, []grpc.DialOption(nil)
+	if target == "" {
+		target, encrypted, own = p.options.Target, p.options.TLS != nil, p.options.DialOptions
+	}
 	secure := insecure.NewCredentials()
-	if p.options.TLS != nil {
-		secure = credentials.NewTLS(p.options.TLS)
+	if encrypted {
+		secure = credentials.NewTLS(p.options.TLS) // nil: the system's authorities
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(secure),
-		grpc.WithUserAgent(strings.TrimSpace(userAgent + " " + p.options.UserAgent)),
+		grpc.WithUserAgent(strings.TrimSpace(to.userAgent + " " + p.options.UserAgent)),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithDisableServiceConfig(),
@@ -222,7 +256,7 @@ func (p *Pool) dial(userAgent string) (*grpc.ClientConn, error) {
 			MinConnectTimeout: 5 * time.Second,
 		}),
 	}
-	return grpc.NewClient(p.options.Target, append(options, p.options.DialOptions...)...)
+	return grpc.NewClient(target, append(options, own...)...)
 }
 
 // cleanUserAgent makes what a client sent fit for a header: printable ASCII, and short.

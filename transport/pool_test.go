@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http/httptest"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -112,7 +114,7 @@ func inPool(t *testing.T, options transport.PoolOptions, test func(t *testing.T,
 func openStream(t *testing.T, p *transport.Pool, userAgent string) (stream actors.Stream, end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	stream, err := p.Agent(userAgent).Open(ctx)
+	stream, err := p.Agent(grant.Target{}, userAgent).Open(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +167,7 @@ func TestAStreamThatFailsToOpenGivesItsPlaceBack(t *testing.T) {
 		for range 3 {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
-			if stream, err := p.Agent("").Open(ctx); err == nil {
+			if stream, err := p.Agent(grant.Target{}, "").Open(ctx); err == nil {
 				if _, err = stream.Receive(); err == nil {
 					t.Error("a cancelled stream lives")
 				}
@@ -219,7 +221,7 @@ func TestAClosedPoolOpensNoStream(t *testing.T) {
 		if _, err := stream.Receive(); err == nil {
 			t.Error("its streams live on")
 		}
-		_, err := p.Agent("").Open(t.Context())
+		_, err := p.Agent(grant.Target{}, "").Open(t.Context())
 		wantFault(t, err, 1001, "agent unavailable")
 	})
 }
@@ -240,7 +242,7 @@ func TestTheAgentSeesTheClientsUserAgentAndThenTheGateways(t *testing.T) {
 		for _, userAgent := range sent {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			stream, err := g.pool.Agent(userAgent).Open(ctx)
+			stream, err := g.pool.Agent(grant.Target{}, userAgent).Open(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -258,6 +260,23 @@ func TestTheAgentSeesTheClientsUserAgentAndThenTheGateways(t *testing.T) {
 		want := []string{"VSCode/1 lastcall/9", "lastcall/9", "VSCode/2 lastcall/9", "VSCode/1 lastcall/9", "vimx-evil: 1 lastcall/9", long[:256] + " lastcall/9"}
 		if !slices.Equal(got, want) {
 			t.Errorf("the agent saw %q", got)
+		}
+	})
+}
+
+// Clients choose their user agent: one that makes up a new one each time must not cost a connection
+// each time.
+func TestUserAgentsCanCauseOnlySoManyConnections(t *testing.T) {
+	inPool(t, transport.PoolOptions{}, func(t *testing.T, p *transport.Pool, n *network) {
+		for i := range 150 {
+			openStream(t, p, fmt.Sprint("client/", i))
+		}
+		if dialled, _ := n.counts(); dialled != 101 {
+			t.Errorf("%d connections, want 100 and the one for all others", dialled)
+		}
+		openStream(t, p, "client/7") // is known
+		if dialled, _ := n.counts(); dialled != 101 {
+			t.Errorf("%d connections", dialled)
 		}
 	})
 }
@@ -343,7 +362,7 @@ func TestTheConnectionsCanBeEncrypted(t *testing.T) {
 			cancel()
 			_ = pool.Serve(ctx)
 		}()
-		stream, err := pool.Agent("").Open(ctx)
+		stream, err := pool.Agent(grant.Target{}, "").Open(ctx)
 		if err != nil {
 			return err
 		}

@@ -22,10 +22,11 @@ type wsClient struct {
 	bad   map[actors.BadInput]int // nil until there is some
 }
 
-// accept upgrades a request. On an error the request has been answered.
-func accept(w http.ResponseWriter, r *http.Request) (*wsClient, error) {
+// accept upgrades a request; a browser's from one of these origins or its own. On an error the
+// request has been answered.
+func accept(w http.ResponseWriter, r *http.Request, origins []string) (*wsClient, error) {
 	hijack := &hijacker{ResponseWriter: w}
-	ws, err := websocket.Accept(hijack, r, nil)
+	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{OriginPatterns: origins})
 	if err != nil {
 		return nil, err
 	}

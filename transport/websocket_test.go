@@ -23,7 +23,7 @@ func upgraded(t *testing.T, test func(t *testing.T, c *wsClient, peer *websocket
 		listener := NewMemory()
 		accepted := make(chan *wsClient)
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c, err := accept(w, r)
+			c, err := accept(w, r, nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -167,7 +167,7 @@ func TestAConnectionThatBreaksDuringTheUpgradeIsClosed(t *testing.T) {
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="},
 	}
 	conn := &broken{}
-	if _, err := accept(brokenResponse{httptest.NewRecorder(), conn}, r); err == nil {
+	if _, err := accept(brokenResponse{httptest.NewRecorder(), conn}, r, nil); err == nil {
 		t.Error("it was upgraded")
 	}
 	if !conn.closed {

@@ -1,0 +1,85 @@
+package transport
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
+)
+
+// DefaultExecutePath is where workflows are run without a client.
+const DefaultExecutePath = "/api/v4/ai/duo_workflows/workflows/{id}/execute"
+
+// Execute runs workflows without a client: the request's body is the startRequest, the response a
+// line of JSON for each checkpoint, with an empty line every 20 s. It belongs on a pattern with the
+// wildcard {id}, such as [DefaultExecutePath]. Admission, tools, lease and drain are those of the
+// handler's sessions. The request is held until the run has ended.
+//
+// Until the first line is written a failure is a status: 400 for a bad body or what the agent
+// refuses, 403 without credits, 409 for a workflow that runs elsewhere, 413 for a body over 4 MiB,
+// 502 for an agent that can't be reached, 503 while draining.
+func (h *Handler) Execute() http.Handler {
+	return http.HandlerFunc(h.execute)
+}
+
+func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
+	granted, ticket := h.admit(w, r)
+	if ticket == nil {
+		return // and has been answered
+	}
+	defer ticket.Cancel()
+	start, err := readRun(r)
+	if err != nil {
+		status := http.StatusBadRequest
+		if errors.Is(err, codec.ErrTooBig) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, err.Error(), status)
+		return
+	}
+	client := newRunClient(w, r, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
+	parts := h.parts(granted, r)
+	parts.Client = client
+	if _, err := ticket.Start(parts); err != nil {
+		refuse(w, err)
+		return
+	}
+	client.serve()
+}
+
+// errOtherWorkflow refuses a body that names another workflow than the path.
+var errOtherWorkflow = errors.New("the workflowID of the body is not that of the path")
+
+// readRun reads what is to be run. What only a client can bring is dropped: there is none.
+func readRun(r *http.Request) (*dap.StartWorkflowRequest, error) {
+	body := codec.NewBuffer()
+	defer body.Free()
+	if err := body.Fill(r.Body); err != nil {
+		var limit *http.MaxBytesError
+		if errors.As(err, &limit) {
+			err = codec.ErrTooBig
+		}
+		return nil, err
+	}
+	start := new(dap.StartWorkflowRequest)
+	if err := codec.Decode(body.Bytes, start); err != nil {
+		return nil, err
+	}
+	id := r.PathValue("id")
+	if start.WorkflowID != "" && start.WorkflowID != id {
+		return nil, errOtherWorkflow
+	}
+	start.WorkflowID = id
+	start.ClientCapabilities, start.McpTools, start.PreapprovedTools = nil, nil, nil
+	return start, nil
+}
+
+// unlimited lifts the server's limits on the time of a request, which a run outlives. The limit on
+// reading would end the request's context.
+func unlimited(w http.ResponseWriter) *http.ResponseController {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{}) // not supported: then there is none
+	return control
+}

@@ -1,0 +1,200 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
+)
+
+// maxUnsupported bounds the error answers that wait for the agent to take them.
+const maxUnsupported = 16
+
+var errRunEnded = errors.New("the run's response has ended")
+
+// runClient is the client of a run without a client. The request's body stands for what a client
+// would have said first, the response takes the checkpoints, a line each, and every other action
+// that isn't run here is answered with an error. To the session it is a client like any other.
+type runClient struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	gone    context.Context       // the request's: done when whoever asked has gone
+	said    chan *dap.ClientEvent // what the session receives next
+	done    chan struct{}         // closed when the response has ended, or is cut
+	end     sync.Once
+
+	writing sync.Mutex // held while something is written
+	begun   bool       // the response's status is on its way
+	over    bool       // nothing more may be written
+
+	cutting sync.Mutex
+	cut     bool // the response has no proper end
+}
+
+func newRunClient(w http.ResponseWriter, r *http.Request, start *dap.ClientEvent) *runClient {
+	c := &runClient{
+		w:       w,
+		control: unlimited(w),
+		gone:    r.Context(),
+		said:    make(chan *dap.ClientEvent, maxUnsupported),
+		done:    make(chan struct{}),
+	}
+	c.said <- start
+	return c
+}
+
+// Receive implements [actors.Client].
+func (c *runClient) Receive() (*dap.ClientEvent, error) {
+	select {
+	case event := <-c.said:
+		return event, nil
+	case <-c.gone.Done():
+		return nil, context.Cause(c.gone)
+	case <-c.done:
+		return nil, errRunEnded
+	}
+}
+
+// Send implements [actors.Client].
+func (c *runClient) Send(action *dap.Action) error {
+	if action.GetNewCheckpoint() == nil {
+		return c.decline(action)
+	}
+	line := codec.NewBuffer()
+	defer line.Free()
+	var err error
+	if line.Bytes, err = codec.Append(line.Bytes, action); err != nil {
+		return err
+	}
+	line.Bytes = append(line.Bytes, '\n')
+	return c.write(line.Bytes)
+}
+
+// decline answers for the client that isn't there: an agent left without an answer stalls.
+func (c *runClient) decline(action *dap.Action) error {
+	answer := &dap.ActionResponse{
+		RequestID: action.GetRequestID(),
+		ResponseType: &dap.ActionResponse_PlainTextResponse{PlainTextResponse: &dap.PlainTextResponse{
+			Error: "not available: this workflow runs without a client",
+		}},
+	}
+	select {
+	case c.said <- &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: answer}}:
+		return nil
+	case <-c.gone.Done():
+		return context.Cause(c.gone)
+	case <-c.done:
+		return errRunEnded
+	}
+}
+
+func (c *runClient) write(line []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.over {
+		return errRunEnded
+	}
+	if err := c.allow(); err != nil {
+		return err
+	}
+	if !c.begun {
+		c.begun = true
+		c.w.Header().Set("Content-Type", "application/x-ndjson")
+		c.w.Header().Set("X-Content-Type-Options", "nosniff")
+		c.w.WriteHeader(http.StatusOK)
+	}
+	if _, err := c.w.Write(line); err != nil {
+		return err
+	}
+	return c.control.Flush()
+}
+
+// allow gives a write its time, unless Abort has taken it.
+func (c *runClient) allow() error {
+	c.cutting.Lock()
+	defer c.cutting.Unlock()
+	if c.cut {
+		return errRunEnded
+	}
+	return c.control.SetWriteDeadline(time.Now().Add(writeLimit))
+}
+
+// Close implements [actors.Client]: the response ends, with a status of its own if nothing was
+// written yet.
+func (c *runClient) Close(code int, reason string) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if !c.begun && !c.over {
+		c.begun = true
+		answerRun(c.w, code, reason)
+	}
+	c.over = true
+	c.end.Do(func() { close(c.done) })
+	return nil
+}
+
+// Abort implements [actors.Client]. After Close it does nothing: what is left of the response is
+// the HTTP server's to write.
+func (c *runClient) Abort() {
+	c.cutting.Lock()
+	defer c.cutting.Unlock()
+	c.end.Do(func() {
+		c.cut = true
+		_ = c.control.SetWriteDeadline(time.Now()) // a write under way fails
+		close(c.done)
+	})
+}
+
+// serve holds the request until the response has ended. It is the handler's goroutine, and sends
+// the keepalives.
+func (c *runClient) serve() {
+	keepalive := time.NewTicker(pingInterval)
+	defer keepalive.Stop()
+	for ended := false; !ended; {
+		select {
+		case <-keepalive.C:
+			_ = c.write([]byte{'\n'}) // a failure shows at the next read or write of the session's
+		case <-c.done:
+			ended = true
+		}
+	}
+	c.writing.Lock()
+	c.over = true
+	c.writing.Unlock()
+	c.cutting.Lock()
+	defer c.cutting.Unlock()
+	if c.cut {
+		panic(http.ErrAbortHandler) // whoever reads must not take it for the end
+	}
+}
+
+// answerRun tells in a status what a client would be told in a close frame.
+func answerRun(w http.ResponseWriter, code int, reason string) {
+	status := http.StatusInternalServerError
+	switch code {
+	case actors.CloseNormal:
+		status = http.StatusOK
+	case actors.CloseGoingAway:
+		status = http.StatusServiceUnavailable
+		if reason == actors.ReasonAgentUnavailable {
+			status = http.StatusBadGateway
+		}
+	case actors.CloseInvalidData, actors.CloseInvalidInput:
+		status = http.StatusBadRequest
+	case actors.ClosePolicy:
+		status = http.StatusForbidden
+	case actors.CloseTryAgainLater:
+		status = http.StatusConflict
+	case actors.CloseInternal:
+		status = http.StatusBadGateway
+	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	http.Error(w, reason, status)
+}
