@@ -1,0 +1,75 @@
+// Package auth decides who may open a session, and with what. It has three kinds of
+// [grant.Authorizer]:
+//
+//   - [None] grants everybody the same. It is for loopback addresses, and for gateways that somebody
+//     else protects.
+//   - [Tokens] knows clients by bearer tokens, whose SHA-256 are in a file.
+//   - [Forward] asks an HTTP endpoint for each request, as nginx's auth_request and GitLab Workhorse
+//     do, and takes the grant from its answer.
+//
+// None of them:
+//
+//	authorizer := &auth.None{Base: grant.Grant{Lock: true}}
+//
+// Tokens, read again on SIGHUP; a file that can't be read changes nothing:
+//
+//	tokens, err := auth.OpenTokens("/etc/lastcall/tokens", grant.Grant{})
+//	...
+//	if err := tokens.Reload(); err != nil {
+//		log.Error("tokens not reloaded", "error", err)
+//	}
+//
+// A line for that file, and the token for its owner, who must keep it since nobody else has it:
+//
+//	token, line, err := auth.NewToken("alice")
+//
+// An endpoint that expects signed requests:
+//
+//	secret, err := auth.ReadSecret("/etc/lastcall/secret")
+//	...
+//	forward, err := auth.NewForward(auth.ForwardOptions{URL: "https://gitlab.example", Secret: secret})
+//
+// All are safe for concurrent use. No error, and no value of this package printed by fmt, holds a
+// token, a secret, a header or anything else of a request or of an endpoint's answer.
+package auth
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/lastcall-go/lastcall/transport/grant"
+)
+
+// None grants everybody the same.
+type None struct {
+	Base grant.Grant // what everybody gets. Its Principal is ignored
+}
+
+// Authorize implements [grant.Authorizer]. The grant's principal is empty: nobody in particular.
+// It never fails.
+func (n *None) Authorize(*http.Request) (*grant.Grant, error) {
+	return grantTo("", &n.Base), nil
+}
+
+// Format implements [fmt.Formatter]: it shows nothing of the grant.
+func (n *None) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "auth.None") }
+
+// grantTo copies all of base, so that what a session changes in its grant is its own.
+func grantTo(principal string, base *grant.Grant) *grant.Grant {
+	g := *base
+	g.Principal = principal
+	g.Agent.Headers = maps.Clone(base.Agent.Headers)
+	g.Tracking.Headers = maps.Clone(base.Tracking.Headers)
+	g.Capabilities = slices.Clone(base.Capabilities)
+	g.MCPServers = maps.Clone(base.MCPServers)
+	for name, server := range g.MCPServers {
+		server.Headers = maps.Clone(server.Headers)
+		server.Tools = slices.Clone(server.Tools)
+		server.PreApprovedTools = slices.Clone(server.PreApprovedTools)
+		g.MCPServers[name] = server
+	}
+	return &g
+}
