@@ -1,0 +1,54 @@
+// Package lease holds the lease store that needs nothing: [Memory], for a single process. Package
+// redislease has the one for several instances. Both keep what package leasetest checks.
+package lease
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/lastcall-go/lastcall/actors"
+)
+
+// Memory is an [actors.Leaser] for the sessions of one process: it knows nothing of any other. A
+// lease is held until it is released, and never lost. The zero value is ready, and no method blocks.
+type Memory struct {
+	mu   sync.Mutex
+	held map[string]*memoryLease // by workflow
+}
+
+var errHeldHere = errors.New("another session of this process has the lease")
+
+// Acquire implements [actors.Leaser]. It fails with [actors.LeaseHeld] while another session has the
+// lease, and with ctx's error if ctx is done. lost is never called.
+func (m *Memory) Acquire(ctx context.Context, workflow string, _ func(error)) (actors.Lease, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held[workflow] != nil {
+		return nil, actors.LeaseHeld(errHeldHere)
+	}
+	if m.held == nil {
+		m.held = make(map[string]*memoryLease)
+	}
+	l := &memoryLease{m, workflow}
+	m.held[workflow] = l
+	return l, nil
+}
+
+type memoryLease struct {
+	store    *Memory
+	workflow string
+}
+
+// Release implements [actors.Lease]. It can't fail.
+func (l *memoryLease) Release(context.Context) error {
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	if l.store.held[l.workflow] == l { // a second release must not free the next holder's
+		delete(l.store.held, l.workflow)
+	}
+	return nil
+}

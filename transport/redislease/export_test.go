@@ -1,0 +1,49 @@
+package redislease
+
+import (
+	"context"
+	"net"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// NewOver is New with a network of the test's.
+func NewOver(options Options, dial func(context.Context) (net.Conn, error)) (*Store, error) {
+	options.URL = "redis://test"
+	s, err := New(options)
+	if err != nil {
+		return nil, err
+	}
+	client := *s.client.Options()
+	client.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
+	_ = s.client.Close()
+	s.client = redis.NewClient(&client)
+	return s, nil
+}
+
+// Unfree is how many leases are released and not yet free.
+func (s *Store) Unfree() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.unfree)
+}
+
+// OnCall calls f for each script that is sent, with the number of its keys.
+func (s *Store) OnCall(f func(keys int)) { s.client.AddHook(hook(f)) }
+
+type hook func(keys int)
+
+func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "eval" {
+			h(cmd.Args()[2].(int))
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
