@@ -23,6 +23,7 @@ import (
 type connectCmd struct {
 	URL      string `default:"ws://127.0.0.1:8080/api/v4/ai/duo_workflows/ws" placeholder:"URL" help:"Where the gateway takes sessions (default ${default})."`
 	Goal     string `default:"Look around and say what this project is." placeholder:"TEXT" help:"What the workflow is to do."`
+	Token    string `placeholder:"TOKEN" help:"Bearer token for the gateway. Better set as LASTCALL_TOKEN: others can see a command line."`
 	Workflow string `placeholder:"ID" help:"The workflow to start or resume (default: a new one)."`
 }
 
@@ -50,7 +51,7 @@ func (c *connectCmd) Run(std streams) error {
 	defer folder.Close()
 	err = client.Run(ctx, client.Config{
 		URL:     c.URL,
-		Header:  http.Header{"User-Agent": {"lastcall-connect/" + version()}},
+		Header:  c.header(),
 		Start:   &dap.StartWorkflowRequest{ClientVersion: version(), WorkflowID: c.Workflow, Goal: c.Goal},
 		Handle:  folder.Handle,
 		Observe: func(event client.Event) { show(std.out, event) },
@@ -59,6 +60,14 @@ func (c *connectCmd) Run(std streams) error {
 		return errors.New("interrupted: the workflow was stopped")
 	}
 	return err
+}
+
+func (c *connectCmd) header() http.Header {
+	header := http.Header{"User-Agent": {"lastcall-connect/" + version()}}
+	if c.Token != "" {
+		header.Set("Authorization", "Bearer "+c.Token)
+	}
+	return header
 }
 
 // show writes what happened as one line.

@@ -37,6 +37,7 @@ type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Run the gateway."`
 	Agent   agentCmd   `cmd:"" help:"Run the scripted agent alone."`
 	Connect connectCmd `cmd:"" help:"Run a workflow against a gateway."`
+	Token   tokenCmd   `cmd:"" help:"Make a bearer token for --auth-tokens."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,10 @@ type serveCmd struct {
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
 	Report    string `type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON."`
 
+	authFlags
+	toolFlags
+	leaseFlags
+
 	services []extraService // besides the gateway's own
 }
 
@@ -67,7 +72,7 @@ Exit codes: 0 drained; 1 the server failed; 2 nothing was started; 3 somebody ha
 Every flag is an environment variable too: --stop-timeout is LASTCALL_STOP_TIMEOUT.
 
 Example:
-  lastcall serve --listen 0.0.0.0:8080 --agent agent.example:50052 --agent-tls --drain-grace 5s`
+  lastcall serve --listen 0.0.0.0:8080 --auth tokens --auth-tokens tokens --agent agent.example:50052 --agent-tls --drain-grace 5s`
 }
 
 // Run implements the command.
@@ -76,7 +81,7 @@ func (c *serveCmd) Run(std streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := checkPath(c.Path); err != nil {
+	if err := errors.Join(checkPath(c.Path), c.toolFlags.check()); err != nil {
 		return usageError{err}
 	}
 	signals := watchSignals() // before anybody can know that there is a process to signal
@@ -99,48 +104,96 @@ type gateway struct {
 
 // open starts everything that can fail at start. Ports first: nothing else is to be undone then.
 func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
-	sessions, err := listen("listen", c.Listen)
-	if err != nil {
-		return nil, err
-	}
-	admin, err := listen("admin", c.Admin)
-	if err != nil {
-		return nil, errors.Join(err, sessions.Close())
-	}
-	services, pool, err := c.agent()
-	if err != nil {
-		return nil, errors.Join(err, sessions.Close(), admin.Close())
-	}
 	g := &gateway{console: newConsole(std.err), failed: make(chan actors.ServiceStopped, 1)}
 	g.log = newLogger(g.console, c.LogFormat, c.LogLevel)
 	slog.SetDefault(g.log) // hollywood logs there
+	authorizer, reload, err := c.authorizer(c.Listen, g.log)
+	if err != nil {
+		return nil, err
+	}
+	leaser, leases, err := c.leaser(g.log)
+	if err != nil {
+		return nil, err
+	}
+	agent, pool, err := c.agent()
+	if err != nil {
+		return nil, err
+	}
+	sessions, admin, err := c.listeners(g.log)
+	if err != nil {
+		return nil, err
+	}
 	g.supervisor, err = actors.NewSupervisor(actors.Options{
-		MaxSessions:  c.MaxSessions,
-		StopTimeout:  limits.stop,
-		CloseTimeout: limits.close,
+		MaxSessions:             c.MaxSessions,
+		MaxSessionsPerPrincipal: c.MaxSessionsPerPrincipal,
+		StopTimeout:             limits.stop,
+		CloseTimeout:            limits.close,
+		ToolConcurrency:         c.ToolConcurrency,
+		ToolTimeout:             c.ToolTimeout,
 	})
 	if err != nil {
 		return nil, errors.Join(err, sessions.Close(), admin.Close())
 	}
 	g.unobserve = g.supervisor.Listen(g.observe) // first: a service may fail at once
-	mux := http.NewServeMux()
-	mux.Handle("GET "+c.Path, &transport.Handler{Supervisor: g.supervisor, Agents: pool})
+	shared, connections := outgoing()
+	routes := c.routes(&transport.Handler{
+		Supervisor:         g.supervisor,
+		Agents:             pool,
+		Authorizer:         authorizer,
+		Tools:              toolbox(pool, shared, g.log),
+		Leaser:             leaser,
+		LockAll:            c.Lock,
+		ClientCapabilities: c.ClientCapabilities,
+		ServerCapabilities: c.ServerCapabilities,
+		AllowOrigins:       c.AllowOrigin,
+		Log:                g.log,
+	})
 	// After the sessions the last one goes first: the sessions' port, the connections to the agent,
-	// the agent; the admin port answers to the end.
-	services = append([]extraService{
-		{"admin server", actors.AfterSessions, &transport.HTTPServer{Listener: admin, Handler: transport.Health(g.supervisor), Log: g.log}},
-	}, services...)
+	// the agent, what else sessions needed; the admin port answers to the end.
+	services := []extraService{{"admin server", actors.AfterSessions, &transport.HTTPServer{Listener: admin, Handler: transport.Health(g.supervisor), Log: g.log}}}
+	services = append(services, slices.Concat(leases, reload, []extraService{connections}, agent)...)
 	services = append(services,
 		extraService{"agent connections", actors.AfterSessions, pool},
-		extraService{"session server", actors.AfterSessions, &transport.HTTPServer{Listener: sessions, Handler: mux, Log: g.log}},
+		extraService{"session server", actors.AfterSessions, &transport.HTTPServer{Listener: sessions, Handler: routes, Log: g.log}},
 	)
 	for _, s := range append(services, c.services...) {
 		if err := g.supervisor.Add(s.name, s.stage, s.run); err != nil {
 			return nil, fmt.Errorf("start %s: %w", s.name, err)
 		}
 	}
-	g.log.Info("listening", "sessions", "ws://"+sessions.Addr().String()+c.Path, "admin", "http://"+admin.Addr().String(), "agent", cmp.Or(c.Agent, "scripted, in process"))
+	g.log.Info("listening", "sessions", c.sessionsURL(sessions.Addr()), "admin", "http://"+admin.Addr().String(), "agent", cmp.Or(c.Agent, "scripted, in process"))
 	return g, nil
+}
+
+// routes are those of the sessions' port.
+func (c *serveCmd) routes(handler *transport.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+c.Path, handler)
+	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
+	return mux
+}
+
+func (c *serveCmd) sessionsURL(address net.Addr) string {
+	scheme := "ws://"
+	if c.TLSCert != "" {
+		scheme = "wss://"
+	}
+	return scheme + address.String() + c.Path
+}
+
+// listeners opens both ports, or none.
+func (c *serveCmd) listeners(log *slog.Logger) (sessions, admin net.Listener, err error) {
+	if sessions, err = listen("listen", c.Listen); err != nil {
+		return nil, nil, err
+	}
+	encrypted, err := c.encrypt(sessions, log)
+	if err == nil {
+		admin, err = listen("admin", c.Admin)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, sessions.Close())
+	}
+	return encrypted, admin, nil
 }
 
 // checkPath refuses what an http.ServeMux would panic at, or take for a pattern of many paths.
@@ -168,7 +221,7 @@ func (c *serveCmd) agent() ([]extraService, *transport.Pool, error) {
 		Target:               c.Agent,
 		StreamsPerConnection: c.AgentStreams,
 		Keepalive:            c.AgentKeepalive,
-		UserAgent:            "lastcall/" + version(),
+		UserAgent:            gatewayName(),
 	}
 	if c.AgentTLS {
 		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}

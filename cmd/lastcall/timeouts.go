@@ -46,7 +46,11 @@ func (c *serveCmd) fit() (timeouts, error) {
 		name  string
 		value int
 		least int
-	}{{"wave-size", c.WaveSize, 0}, {"max-sessions", c.MaxSessions, 0}, {"agent-streams", c.AgentStreams, 1}} {
+	}{
+		{"wave-size", c.WaveSize, 0},
+		{"max-sessions", c.MaxSessions, 0},
+		{"agent-streams", c.AgentStreams, 1},
+	} {
 		if flag.value < flag.least {
 			return timeouts{}, fmt.Errorf("--%s %d: must be at least %d", flag.name, flag.value, flag.least)
 		}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/auth"
+	"github.com/lastcall-go/lastcall/transport/grant"
+)
+
+// authFlags say who may open a session.
+type authFlags struct {
+	Auth       string `enum:",none,tokens,forward" default:"" placeholder:"HOW" help:"Who may open a session: none (everybody), tokens (--auth-tokens) or forward (--auth-url). Needed where --listen is no loopback address."`
+	AuthTokens string `type:"path" placeholder:"FILE" help:"Bearer tokens that are let in, a line each, made by 'lastcall token'. Read again on SIGHUP."`
+	AuthURL    string `placeholder:"URL" help:"Endpoint that is asked about each request, and answers with a grant."`
+	AuthSecret string `type:"path" placeholder:"FILE" help:"Base64 of 32 bytes, to sign what --auth-url is asked."`
+
+	MaxSessionsPerPrincipal int      `default:"0" placeholder:"N" help:"Sessions at a time of one principal; 0 is no limit."`
+	AllowOrigin             []string `placeholder:"HOST" help:"Hosts whose pages may connect from a browser, besides the gateway's own. A pattern, such as *.example.com."`
+
+	TLSCert     string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate for --listen, in PEM. Read again when it changes."`
+	TLSKey      string `name:"tls-key" type:"path" placeholder:"FILE" help:"Its key, in PEM."`
+	TLSClientCA string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Ask clients for a certificate of these authorities, in PEM."`
+}
+
+// authorizer is the one that the flags name, with a service that belongs to it, if any.
+func (f *authFlags) authorizer(listen string, log *slog.Logger) (grant.Authorizer, []extraService, error) {
+	if err := f.check(listen); err != nil {
+		return nil, nil, err
+	}
+	switch f.Auth {
+	case "tokens":
+		tokens, err := auth.OpenTokens(f.AuthTokens, grant.Grant{})
+		if err != nil {
+			return nil, nil, fmt.Errorf("--auth-tokens: %w", err)
+		}
+		reload := actors.ServiceFunc(func(ctx context.Context) error { return reloadOnHangup(ctx, tokens, log) })
+		return tokens, []extraService{{"token reload", actors.AfterSessions, reload}}, nil
+	case "forward":
+		forward, err := f.forward()
+		return forward, nil, err
+	}
+	return &auth.None{}, nil, nil
+}
+
+// check wants the flags that go together, and no door open by mistake.
+func (f *authFlags) check(listen string) error {
+	switch {
+	case f.Auth == "" && !isLoopback(listen):
+		return fmt.Errorf("--listen %s can be reached by others: say who may connect with --auth tokens or --auth forward, or --auth none if something else guards it", listen)
+	case (f.Auth == "tokens") != (f.AuthTokens != ""):
+		return errors.New("--auth tokens and --auth-tokens go together")
+	case (f.Auth == "forward") != (f.AuthURL != ""):
+		return errors.New("--auth forward and --auth-url go together")
+	case f.AuthSecret != "" && f.AuthURL == "":
+		return errors.New("--auth-secret signs what --auth-url is asked, and needs it")
+	case (f.TLSCert == "") != (f.TLSKey == ""):
+		return errors.New("--tls-cert and --tls-key go together")
+	case f.TLSClientCA != "" && f.TLSCert == "":
+		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
+	case f.MaxSessionsPerPrincipal < 0:
+		return fmt.Errorf("--max-sessions-per-principal %d: must be at least 0", f.MaxSessionsPerPrincipal)
+	}
+	return nil
+}
+
+func (f *authFlags) forward() (*auth.Forward, error) {
+	options := auth.ForwardOptions{URL: f.AuthURL}
+	if f.AuthSecret != "" {
+		secret, err := auth.ReadSecret(f.AuthSecret)
+		if err != nil {
+			return nil, fmt.Errorf("--auth-secret: %w", err)
+		}
+		options.Secret = secret
+	}
+	forward, err := auth.NewForward(options)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-url: %w", err)
+	}
+	return forward, nil
+}
+
+// encrypt puts TLS on the listener where the flags say so.
+func (f *authFlags) encrypt(listener net.Listener, log *slog.Logger) (net.Listener, error) {
+	if f.TLSCert == "" {
+		return listener, nil
+	}
+	certificate, err := transport.NewCertificate(f.TLSCert, f.TLSKey, func(err error) {
+		log.Error("certificate not read again, the one before stays in use", "error", err)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert: %w", err)
+	}
+	config, err := certificate.ServerConfig(f.TLSClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-client-ca: %w", err)
+	}
+	return tls.NewListener(listener, config), nil
+}
+
+// reloadOnHangup keeps the tokens as they were if the file can't be read.
+func reloadOnHangup(ctx context.Context, tokens *auth.Tokens, log *slog.Logger) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangups:
+		}
+		if err := tokens.Reload(); err != nil {
+			log.Error("tokens not read again, the ones before stay in force", "error", err)
+		} else {
+			log.Info("tokens read again")
+		}
+	}
+}
+
+// isLoopback tells whether only this machine can reach an address.
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httptool"
+	"github.com/lastcall-go/lastcall/transport/lease"
+	"github.com/lastcall-go/lastcall/transport/mcptool"
+	"github.com/lastcall-go/lastcall/transport/redislease"
+	"github.com/lastcall-go/lastcall/transport/tracktool"
+)
+
+// toolFlags are for the actions that run here.
+type toolFlags struct {
+	ToolConcurrency    int           `default:"8" placeholder:"N" help:"Tool calls of a session at a time (default ${default})."`
+	ToolTimeout        time.Duration `default:"60s" placeholder:"D" help:"What a tool call has (default ${default})."`
+	ClientCapabilities []string      `placeholder:"NAME" help:"Capabilities of clients that the agent is told of (default: those of the protocol)."`
+	ServerCapabilities []string      `placeholder:"NAME" help:"Capabilities of the server that the agent is told of (default: those of the protocol)."`
+}
+
+func (f *toolFlags) check() error {
+	switch {
+	case f.ToolConcurrency < 1:
+		return fmt.Errorf("--tool-concurrency %d: must be at least 1", f.ToolConcurrency)
+	case f.ToolTimeout < time.Millisecond || f.ToolTimeout > maxDuration:
+		return fmt.Errorf("--tool-timeout %v: must be from 1ms to %v", f.ToolTimeout, maxDuration)
+	}
+	return nil
+}
+
+// leaseFlags make sure that a workflow runs in one place.
+type leaseFlags struct {
+	Lock         bool          `help:"Lease every workflow, also those whose grant doesn't ask for it."`
+	LeaseURL     string        `placeholder:"URL" help:"Where instances share their leases: redis://host:port. Without it they are this process's own."`
+	LeaseFailure string        `default:"open" enum:"open,closed" placeholder:"HOW" help:"Sessions that find the store unreachable go on without a lease (open) or are refused (closed) (default ${default})."`
+	LeaseTTL     time.Duration `default:"30s" placeholder:"D" help:"How long a killed instance keeps its workflows; leases are renewed three times as often (default ${default})."`
+}
+
+// leaser is the store, with the service that keeps its leases.
+func (f *leaseFlags) leaser(log *slog.Logger) (actors.Leaser, []extraService, error) {
+	if f.LeaseTTL < time.Second || f.LeaseTTL > maxDuration {
+		return nil, nil, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, maxDuration)
+	}
+	if f.LeaseURL == "" {
+		return &lease.Memory{}, nil, nil
+	}
+	failure := redislease.FailOpen
+	if f.LeaseFailure == "closed" {
+		failure = redislease.FailClosed
+	}
+	store, err := redislease.New(redislease.Options{
+		URL:       f.LeaseURL,
+		TTL:       f.LeaseTTL,
+		Failure:   failure,
+		OnWarning: func(err error) { log.Warn("lease store", "error", err) },
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--lease-url: %w", err)
+	}
+	return store, []extraService{{"lease store", actors.AfterSessions, store}}, nil
+}
+
+// outgoing is what the tools of all sessions share of HTTP.
+func outgoing() (*http.Transport, extraService) {
+	shared := http.DefaultTransport.(*http.Transport).Clone()
+	shared.MaxIdleConnsPerHost = 100
+	shared.IdleConnTimeout = time.Minute
+	run := actors.ServiceFunc(func(ctx context.Context) error {
+		<-ctx.Done()
+		shared.CloseIdleConnections()
+		return nil
+	})
+	return shared, extraService{"connections of tools", actors.AfterSessions, run}
+}
+
+// toolbox makes the tools of a session from its grant.
+func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) func(*grant.Grant, *http.Request) []actors.Tool {
+	return func(granted *grant.Grant, r *http.Request) (tools []actors.Tool) {
+		userAgent := r.UserAgent() + " " + gatewayName()
+		if granted.API.URL != "" {
+			api, err := httptool.New(httptool.Options{
+				API:          granted.API,
+				ForwardedFor: r.Header.Get("X-Forwarded-For"),
+				RemoteAddr:   r.RemoteAddr,
+				UserAgent:    userAgent,
+				Transport:    shared,
+			})
+			if err != nil {
+				log.Warn("runHTTPRequest is left to the client", "error", err)
+			} else {
+				tools = append(tools, api)
+			}
+		}
+		if len(granted.MCPServers) > 0 {
+			tools = append(tools, mcptool.New(mcptool.Options{Servers: granted.MCPServers, UserAgent: userAgent, Transport: shared}))
+		}
+		if granted.Tracking.Address != "" {
+			open := pool.Tracking(granted.Tracking, r.UserAgent())
+			tools = append(tools, tracktool.New(open, granted.Tracking.Headers))
+		}
+		return tools
+	}
+}
+
+func gatewayName() string { return "lastcall/" + version() }
