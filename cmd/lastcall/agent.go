@@ -14,6 +14,8 @@ import (
 type agentCmd struct {
 	Listen string        `default:"127.0.0.1:50052" placeholder:"ADDR" help:"Where gateways open streams (default ${default})."`
 	Pace   time.Duration `default:"2s" placeholder:"D" help:"Pause before each step of the scenario (default ${default})."`
+
+	Scenario string `default:"look" enum:"look,tools" placeholder:"NAME" help:"look: look around in the client's folder; tools: ask for what the gateway runs itself (default ${default})."`
 }
 
 // Help is shown by "lastcall agent --help".
@@ -38,5 +40,9 @@ func (c *agentCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	fmt.Fprintln(std.err, "scripted agent on", listener.Addr())
-	return scripted.New(scripted.Options{Pace: c.Pace}).Serve(ctx, listener)
+	options := scripted.Options{Pace: c.Pace}
+	if c.Scenario == "tools" {
+		options.Steps = scripted.ToolScenario()
+	}
+	return scripted.New(options).Serve(ctx, listener)
 }

@@ -179,6 +179,7 @@ func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
 		"serve --lease-ttl":                  "14s",
 		"agent --listen":                     "127.0.0.1:3",
 		"agent --pace":                       "6s",
+		"agent --scenario":                   "tools",
 	}
 	var model cli
 	for _, command := range parserOf(&model).Model.Children {

@@ -47,3 +47,13 @@ func DefaultScenario() []Step {
 		Checkpoint("Writing the summary"),
 	}
 }
+
+// ToolScenario asks for what a gateway runs itself, and the client sees nothing of: a page of the
+// platform's API.
+func ToolScenario() []Step {
+	return []Step{
+		Checkpoint("Asking the platform"),
+		Ask(&dap.Action{Action: &dap.Action_RunHTTPRequest{RunHTTPRequest: &dap.RunHTTPRequest{Method: "GET", Path: "/"}}}),
+		Checkpoint("The platform has answered"),
+	}
+}

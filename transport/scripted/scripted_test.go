@@ -16,10 +16,15 @@ import (
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
-func TestTheDefaultScenarioIsPlayedToItsEnd(t *testing.T) {
-	onStage(t, scripted.Options{}, func(t *testing.T, s *stage) {
+func TestEachScenarioIsPlayedToItsEnd(t *testing.T) {
+	playsToItsEnd(t, scripted.Options{}, len(scripted.DefaultScenario()))
+	playsToItsEnd(t, scripted.Options{Steps: scripted.ToolScenario()}, len(scripted.ToolScenario()))
+}
+
+func playsToItsEnd(t *testing.T, options scripted.Options, steps int) {
+	t.Helper()
+	onStage(t, options, func(t *testing.T, s *stage) {
 		actions := s.start("w").ends(codes.OK, "")
-		steps := len(scripted.DefaultScenario())
 		if len(actions) != steps+1 {
 			t.Fatalf("%d actions for %d steps and the end", len(actions), steps)
 		}
