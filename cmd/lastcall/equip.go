@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -51,6 +53,7 @@ func (f *leaseFlags) leaser(log *slog.Logger) (actors.Leaser, []extraService, er
 	if f.LeaseURL == "" {
 		return &lease.Memory{}, nil, nil
 	}
+	redis.SetLogger(redisLog{log}) // it has one for the process, and would write to stderr
 	failure := redislease.FailOpen
 	if f.LeaseFailure == "closed" {
 		failure = redislease.FailClosed
@@ -65,6 +68,15 @@ func (f *leaseFlags) leaser(log *slog.Logger) (actors.Leaser, []extraService, er
 		return nil, nil, fmt.Errorf("--lease-url: %w", err)
 	}
 	return store, []extraService{{"lease store", actors.AfterSessions, store}}, nil
+}
+
+// redisLog takes what go-redis says of its connections; what matters of it comes as a warning of the
+// store's.
+type redisLog struct{ *slog.Logger }
+
+// Printf implements go-redis' logger.
+func (l redisLog) Printf(_ context.Context, format string, args ...any) {
+	l.Debug(fmt.Sprintf(format, args...), "from", "go-redis")
 }
 
 // outgoing is what the tools of all sessions share of HTTP.

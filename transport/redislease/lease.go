@@ -74,9 +74,6 @@ func (l *lease) finish() {
 func (l *lease) extend(sent time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over {
-		return
-	}
 	ttl := l.store.options.TTL
 	l.until = sent.Add(ttl - ttl/maxDrift)
 	if l.expiry == nil {

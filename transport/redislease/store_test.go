@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	_ actors.Service   = (*redislease.Store)(nil)
-	_ leasetest.Leaser = (*redislease.Store)(nil)
+	_ actors.Service = (*redislease.Store)(nil)
+	_ actors.Leaser  = (*redislease.Store)(nil)
 )
 
 // generous bounds what takes no time on an idle machine.

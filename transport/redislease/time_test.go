@@ -80,10 +80,10 @@ func TestALeaseIsLostWhenItRunsOutAndNotBefore(t *testing.T) {
 				wantLostAfter(t, renewed, safeTTL, told, redislease.ErrRanOut)
 				link.set(up)
 				time.Sleep(time.Minute)
-				leasetest.Release(t, lease)
 				if got := store.Stats(); len(told) > 0 || got.Lost != 1 || got.Held != 0 {
 					t.Errorf("lost %d more times, stats %+v", len(told), got)
 				}
+				leasetest.Release(t, lease)
 				if n := len(server.Keys()); n != 0 {
 					t.Errorf("%d keys are left", n)
 				}

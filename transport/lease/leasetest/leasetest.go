@@ -1,4 +1,4 @@
-// Package leasetest checks that a lease store keeps the promises of an actors.Leaser, whatever it
+// Package leasetest checks that a lease store keeps the promises of an [actors.Leaser], whatever it
 // keeps its leases in.
 package leasetest
 
@@ -17,17 +17,12 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// Leaser is what is checked.
-type Leaser interface {
-	Acquire(ctx context.Context, workflow string, lost func(error)) (actors.Lease, error)
-}
-
 // patience bounds what a healthy store answers at once.
 const patience = 30 * time.Second
 
 // Run checks a store through two doors to the same leases, which may be one and the same. No lease
 // of theirs may run out within a minute.
-func Run(t *testing.T, a, b Leaser) {
+func Run(t *testing.T, a, b actors.Leaser) {
 	c := contract{a: a, b: b}
 	t.Run("a workflow has one holder", c.oneHolder)
 	t.Run("workflows don't touch each other", c.workflowsAreApart)
@@ -39,7 +34,7 @@ func Run(t *testing.T, a, b Leaser) {
 }
 
 type contract struct {
-	a, b Leaser
+	a, b actors.Leaser
 	used atomic.Int64
 }
 
@@ -50,7 +45,7 @@ func (c *contract) workflow(suffix string) string {
 
 func (c *contract) oneHolder(t *testing.T) {
 	id := c.workflow("")
-	for _, doors := range [][2]Leaser{{c.a, c.a}, {c.a, c.b}, {c.b, c.a}} {
+	for _, doors := range [][2]actors.Leaser{{c.a, c.a}, {c.a, c.b}, {c.b, c.a}} {
 		lease := Acquire(t, doors[0], id)
 		WantHeld(t, doors[1], id)
 		WantHeld(t, doors[1], id)
@@ -76,7 +71,7 @@ func (c *contract) oneOfMany(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 50 {
 		group.Go(func() {
-			_, err := []Leaser{c.a, c.b}[i%2].Acquire(t.Context(), id, notLost(t))
+			_, err := []actors.Leaser{c.a, c.b}[i%2].Acquire(t.Context(), id, notLost(t))
 			if err == nil {
 				won.Add(1)
 			} else if !isHeld(err) {
@@ -151,7 +146,7 @@ func (c *contract) neverTwo(t *testing.T) {
 			group.Go(func() {
 				for _, s := range steps {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(s.Patience)*time.Microsecond)
-					lease, err := []Leaser{c.a, c.b}[i%2].Acquire(ctx, fmt.Sprint(id, s.Workflow), notLost(t))
+					lease, err := []actors.Leaser{c.a, c.b}[i%2].Acquire(ctx, fmt.Sprint(id, s.Workflow), notLost(t))
 					cancel()
 					if err != nil {
 						continue
@@ -173,7 +168,7 @@ func (c *contract) neverTwo(t *testing.T) {
 }
 
 // Acquire takes a lease that is free. The test fails if it is ever lost.
-func Acquire(t testing.TB, store Leaser, workflow string) actors.Lease {
+func Acquire(t testing.TB, store actors.Leaser, workflow string) actors.Lease {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -195,7 +190,7 @@ func Release(t testing.TB, lease actors.Lease) {
 }
 
 // WantHeld fails the test unless somebody else has the lease.
-func WantHeld(t testing.TB, store Leaser, workflow string) {
+func WantHeld(t testing.TB, store actors.Leaser, workflow string) {
 	t.Helper()
 	_, err := store.Acquire(t.Context(), workflow, notLost(t))
 	if !isHeld(err) {
@@ -209,7 +204,7 @@ func isHeld(err error) bool {
 }
 
 // eventually acquires what is free soon.
-func eventually(t testing.TB, store Leaser, workflow string) actors.Lease {
+func eventually(t testing.TB, store actors.Leaser, workflow string) actors.Lease {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
