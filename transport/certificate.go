@@ -3,7 +3,6 @@ package transport
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -71,9 +70,12 @@ func (c *Certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // read keeps the certificate that was read before if it fails.
 func (c *Certificate) read() error {
-	stamp, err := c.stat()
-	pair, readErr := tls.LoadX509KeyPair(c.certFile, c.keyFile)
-	if err := errors.Join(err, readErr); err != nil {
+	stamp, err := c.stat() // before the files are read: a change meanwhile is seen the next time
+	if err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	c.current, c.stamp = &pair, stamp

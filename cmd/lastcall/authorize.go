@@ -43,7 +43,9 @@ func (f *authFlags) authorizer(listen string, log *slog.Logger) (grant.Authorize
 		if err != nil {
 			return nil, nil, fmt.Errorf("--auth-tokens: %w", err)
 		}
-		reload := actors.ServiceFunc(func(ctx context.Context) error { return reloadOnHangup(ctx, tokens, log) })
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP) // for good: from the first on, and in a drain, none may end the process
+		reload := actors.ServiceFunc(func(ctx context.Context) error { return reloadOnHangup(ctx, hangups, tokens, log) })
 		return tokens, []extraService{{"token reload", actors.AfterSessions, reload}}, nil
 	case "forward":
 		forward, err := f.forward()
@@ -108,10 +110,7 @@ func (f *authFlags) encrypt(listener net.Listener, log *slog.Logger) (net.Listen
 }
 
 // reloadOnHangup keeps the tokens as they were if the file can't be read.
-func reloadOnHangup(ctx context.Context, tokens *auth.Tokens, log *slog.Logger) error {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, tokens *auth.Tokens, log *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -99,7 +100,7 @@ func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) f
 		if granted.API.URL != "" {
 			api, err := httptool.New(httptool.Options{
 				API:          granted.API,
-				ForwardedFor: r.Header.Get("X-Forwarded-For"),
+				ForwardedFor: strings.Join(r.Header.Values("X-Forwarded-For"), ", "),
 				RemoteAddr:   r.RemoteAddr,
 				UserAgent:    userAgent,
 				Transport:    shared,
