@@ -4,7 +4,8 @@
 // neither closes nor waits for. Here each session is an actor that owns both of its ends, and a
 // [Supervisor] is the actor that admits them, tells them all to finish, and collects an
 // acknowledgement from each before one deadline. The package sees no socket: what it needs of the
-// outside are the interfaces [Client], [Agent] and [Leaser], which package transport implements.
+// outside are the interfaces [Client], [Agent], [Leaser] and [Tool], which package transport and the
+// packages below it implement.
 //
 // # A session's way in
 //

@@ -111,7 +111,7 @@ type drain struct {
 	sessionsBy time.Time // when who is left of the first stage is killed
 	closed     bool      // admission is off, and the telling has begun
 	cut        bool      // the sessions were killed
-	sessions   bool      // the sessions and the services with them have stopped, or were given up
+	stageOver  bool      // the sessions and the services with them have stopped, or were given up
 	queue      []*child  // sessions that are not told yet
 	report     Report
 	over       bool
@@ -274,10 +274,10 @@ func (s *supervisor) advance() {
 	if d == nil || !d.closed || d.over {
 		return
 	}
-	if !d.sessions && (len(s.sessions) > 0 || len(s.tickets) > 0 || s.remain(WithSessions)) {
+	if !d.stageOver && (len(s.sessions) > 0 || len(s.tickets) > 0 || s.remain(WithSessions)) {
 		return
 	}
-	d.sessions = true
+	d.stageOver = true
 	if len(s.services) == 0 {
 		s.finish()
 		return
@@ -295,7 +295,7 @@ func (s *supervisor) remain(stage Stage) bool {
 // killSessions cuts whoever is left of the first stage when its time is up.
 func (s *supervisor) killSessions() {
 	d := s.draining
-	if d.sessions || d.cut {
+	if d.stageOver || d.cut {
 		return
 	}
 	d.cut = true

@@ -92,7 +92,7 @@ func clientEvent(err error) event {
 // sendEvent turns the error of a message that didn't reach the client into the session's event.
 func sendEvent(err error) event {
 	if errors.As(err, new(*Fault)) {
-		return event{kind: clientUnfit, end: faultEnding(err), stop: stopPingFailed}
+		return event{kind: mustEnd, end: faultEnding(err), stop: stopPingFailed}
 	}
 	return event{kind: clientLost, end: lostEnding, stop: stopPingFailed}
 }

@@ -20,7 +20,7 @@ type SessionStopped struct {
 	Reason string // the close frame's reason
 	Err    error  // what went wrong, for the log alone; a [*PanicError] carries its stack
 
-	// BadInput counts what the session put up with, by kind. Nil: nothing.
+	// BadInput counts what was wrong with the messages, by kind. Nil: nothing.
 	BadInput map[BadInput]int
 }
 

@@ -81,7 +81,7 @@ const (
 	stopSent
 	released    // or could not be: the store frees it by itself
 	clientLost  // writing to the client failed
-	clientUnfit // what the agent said can't be said to a client, though that is there
+	mustEnd     // the session can't go on, though both of its ends are there
 	clientEnded // nothing more will be read from the client
 	clientTold  // the close handshake is over, one way or the other
 )
@@ -180,8 +180,11 @@ func (t *turn) take(ev event) {
 		t.tellClient()
 	case clientLost:
 		t.clientLost(ev)
-	case leaseLost, clientUnfit, clientEnded:
-		t.clientEnded(ev)
+	case leaseLost, mustEnd:
+		t.mustEnd(ev)
+	case clientEnded:
+		t.cut = t.cut || ev.gone
+		t.mustEnd(ev)
 	case clientTold:
 		t.cutClient()
 	}
@@ -288,15 +291,11 @@ func (t *turn) clientLost(ev event) {
 		return
 	}
 	t.cutClient()
-	if t.phase <= PhaseServing {
-		t.stopAgent(ev.end, ev.stop)
-	}
+	t.mustEnd(ev)
 }
 
-// clientEnded: a client that is at fault, or out of reach of what the agent says, can still be told;
-// so can one whose lease was lost.
-func (t *turn) clientEnded(ev event) {
-	t.cut = t.cut || ev.gone
+// mustEnd stops the agent first, in order: what it still says is delivered, and the client is told.
+func (t *turn) mustEnd(ev event) {
 	if t.phase <= PhaseServing {
 		t.stopAgent(ev.end, ev.stop)
 	}

@@ -31,7 +31,7 @@ var events = func() []event {
 		{kind: stopSent, done: sendStop},
 		{kind: released, done: releasing},
 		{kind: clientLost, end: lostEnding, stop: stopPingFailed},
-		{kind: clientUnfit, end: ending{Failed, CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
+		{kind: mustEnd, end: ending{Failed, CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
 		gone, faulty,
 		{kind: clientTold, done: tellClient},
 	}
@@ -59,7 +59,7 @@ func possible(l lifecycle, ev event) bool {
 		return l.busy&readClient != 0
 	case taken:
 		return l.busy&openAgent != 0 && !l.holds && l.busy&releasing == 0
-	case clientLost, clientUnfit:
+	case clientLost, mustEnd:
 		return l.busy&receiveAgent != 0
 	}
 	return ev.done == 0 || l.busy&ev.done != 0

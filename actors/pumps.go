@@ -33,6 +33,7 @@ func (s *session) readClient() message {
 			err = s.relay(next)
 		}
 	}
+	s.requests.refused(err)
 	return message{event: clientEvent(err), err: unlessClosed(err)}
 }
 
@@ -162,17 +163,20 @@ func (s *session) stopAgent(reason string) message {
 	return message{event: event{kind: stopSent, done: sendStop}}
 }
 
-// release lets go of the tools and the lease. It leaves at least half of the close timeout to the
-// client.
+// release lets go of the tools, and then of the lease. Each has a quarter of the close timeout of
+// its own, so that a tool that hangs costs the lease nothing; at least half is left to the client.
 func (s *session) release() message {
-	ctx, cancel := context.WithTimeout(context.Background(), s.limits.CloseTimeout/2)
-	defer cancel()
+	share := s.limits.CloseTimeout / 4
+	forTools, cancel := context.WithTimeout(context.Background(), share)
 	s.calls.finish()
-	s.calls.settle(ctx)
-	errs := []error{s.closeTools(ctx)}
+	s.calls.settle(forTools)
+	errs := []error{s.closeTools(forTools)}
+	cancel()
 	if lease := s.lease; lease != nil {
 		s.lease = nil
-		errs = append(errs, lease.Release(ctx))
+		forLease, cancel := context.WithTimeout(context.Background(), share)
+		defer cancel()
+		errs = append(errs, lease.Release(forLease))
 	}
 	return message{event: event{kind: released, done: releasing}, err: errors.Join(errs...)}
 }

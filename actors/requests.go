@@ -1,13 +1,14 @@
 package actors
 
 import (
+	"errors"
 	"maps"
 	"sync"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
-// BadInput is a kind of input that a session puts up with. Each is counted.
+// BadInput is a kind of input that is wrong. Each is counted.
 type BadInput string
 
 // The kinds of bad input.
@@ -16,6 +17,9 @@ const (
 	DuplicateRequest BadInput = "duplicate_request" // an action with the ID of one that is open; dropped
 	UnknownEvent     BadInput = "unknown_event"     // a message of a kind that the contract doesn't know; ignored
 	UnknownField     BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
+	InvalidMessage   BadInput = "invalid_message"   // a message that is none: not JSON, too deep, not UTF-8, a wrong type; ends the session
+	TooBig           BadInput = "too_big"           // a message over the limit; ends the session
+	NotAllowed       BadInput = "not_allowed"       // a message out of turn: no startRequest first, or a second one; ends the session
 )
 
 // Bounds on what a session remembers of an agent's open requests.
@@ -70,6 +74,20 @@ func (r *requests) answered(response *dap.ActionResponse) bool {
 	}
 	delete(r.open, id)
 	return true
+}
+
+// refused counts the message with which a client ended its own session.
+func (r *requests) refused(err error) {
+	var fault *Fault
+	if !errors.As(err, &fault) {
+		return
+	}
+	kind, counted := map[int]BadInput{CloseInvalidData: InvalidMessage, CloseTooBig: TooBig, ClosePolicy: NotAllowed}[fault.Code]
+	if counted {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.count(kind)
+	}
 }
 
 // count is called with mu held.

@@ -47,16 +47,17 @@ type session struct {
 	stream   context.Context    // what the agent's stream and the lease's taking live in
 	sever    context.CancelFunc // ends it
 
-	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
-	workflow   string
-	agent      Stream
-	lease      Lease // written by openAgent, and after it by release
-	began      time.Time
-	stopBegan  time.Time
-	drained    ending    // how a drain ends this session
-	graceUntil time.Time // zero: no drain with a grace came
-	deadline   time.Time // zero: no drain came
-	err        error     // what ended the session, for the log
+	start       *dap.ClientEvent // the startRequest, until the agent's stream is open
+	workflow    string
+	agent       Stream
+	lease       Lease // written by openAgent, and after it by release
+	began       time.Time
+	stopBegan   time.Time
+	stopTimeout time.Duration
+	drained     ending    // how a drain ends this session
+	graceUntil  time.Time // zero: no drain with a grace came
+	deadline    time.Time // zero: no drain came
+	err         error     // what ended the session, for the log
 }
 
 // message carries an event to the session, with what the lifecycle doesn't look at.
@@ -70,11 +71,15 @@ type message struct {
 // maxWorkflow is how many bytes of a workflow's ID, which a client chose, reports and logs show.
 const maxWorkflow = 256
 
+// lostStopTimeout is what an agent gets to end its stream when the workflow's lease was lost: by then
+// somebody else may run it.
+const lostStopTimeout = time.Second
+
 // kill tells a child that the deadline has come.
 type kill struct{}
 
 func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
-	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now()}
+	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now(), stopTimeout: limits.StopTimeout}
 	s.stream, s.sever = context.WithCancel(context.Background())
 	if len(parts.Tools) > 0 {
 		s.calls = newCalls(limits.ToolConcurrency)
@@ -114,6 +119,8 @@ func (s *session) take(m message) {
 		if s.life.phase != PhaseOpening {
 			s.out.abandon() // nobody will open a stream; the pump must not wait for one
 		}
+	case leaseLost:
+		s.stopTimeout = min(s.stopTimeout, lostStopTimeout)
 	case agentOpened:
 		s.agent, s.start = m.stream, nil
 	}
@@ -203,7 +210,7 @@ func (s *session) arm(which timer) {
 // stopDue leaves the client its close timeout before a drain's deadline, and the agent at least half
 // of the time that there is.
 func (s *session) stopDue() time.Time {
-	due := s.stopBegan.Add(s.limits.StopTimeout)
+	due := s.stopBegan.Add(s.stopTimeout)
 	if s.deadline.IsZero() {
 		return due
 	}

@@ -349,7 +349,7 @@ func TestALeaseThatCannotBeReleasedDoesNotKeepTheClientFromBeingTold(t *testing.
 		told string
 	}{
 		"fails": {func(l *fakeLeaser) { l.releaseErr = down }, "0s client told 1001 server shutdown"},
-		"hangs": {func(l *fakeLeaser) { l.releases, l.releaseErr = time.Hour, down }, "2.5s client told 1001 server shutdown"},
+		"hangs": {func(l *fakeLeaser) { l.releases, l.releaseErr = time.Hour, down }, "1.25s client told 1001 server shutdown"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {

@@ -81,8 +81,21 @@ type Supervisor struct {
 	close  sync.Once
 }
 
+// check refuses what could only be meant otherwise.
+func (o *Options) check() error {
+	least := min(o.StartTimeout, o.StopTimeout, o.CloseTimeout, o.ToolTimeout,
+		time.Duration(o.MaxSessions), time.Duration(o.MaxSessionsPerPrincipal), time.Duration(o.ToolConcurrency))
+	if least < 0 {
+		return errors.New("a limit of the supervisor's options is negative")
+	}
+	return nil
+}
+
 // NewSupervisor starts a supervisor. The caller ends it with [Supervisor.Close].
 func NewSupervisor(options Options) (*Supervisor, error) {
+	if err := options.check(); err != nil {
+		return nil, err
+	}
 	options.StartTimeout = cmp.Or(options.StartTimeout, DefaultStartTimeout)
 	options.StopTimeout = cmp.Or(options.StopTimeout, DefaultStopTimeout)
 	options.CloseTimeout = cmp.Or(options.CloseTimeout, DefaultCloseTimeout)

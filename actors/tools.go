@@ -23,8 +23,9 @@ type Tool interface {
 	// what the agent is answered, so it names nothing secret.
 	Run(ctx context.Context, action *dap.Action) (*dap.ActionResponse, error)
 
-	// Close lets go of all that the tool holds, whatever became of Open. It must return once ctx is
-	// done.
+	// Close lets go of all that the tool holds. It is called once Open was, whatever became of that;
+	// a session that ends before has no use for its tools, so they hold nothing until Open. It must
+	// return once ctx is done.
 	Close(ctx context.Context) error
 }
 
@@ -143,14 +144,17 @@ func (s *session) runTool(tool Tool, action *dap.Action) {
 	ctx, cancel := context.WithTimeout(s.calls.context, s.limits.ToolTimeout)
 	defer cancel()
 	answer, err := guardedRun(ctx, tool, action)
-	if errors.As(err, new(*PanicError)) {
-		s.post(message{event: event{kind: panicked, end: internalError}, err: err})
-		err = errors.New(internalError.reason)
-	}
-	if err != nil {
+	panicked := errors.As(err, new(*PanicError))
+	switch {
+	case panicked:
+		answer = errorAnswer(internalError.reason)
+	case err != nil:
 		answer = errorAnswer(toolError(ctx, err))
 	}
 	s.answerCall(action, answer)
+	if panicked { // after the answer: the agent is asked to stop, not cut off
+		s.post(message{event: event{kind: mustEnd, end: internalError, stop: stopPingFailed}, err: err})
+	}
 }
 
 func (s *session) answerCall(action *dap.Action, answer *dap.ActionResponse) {

@@ -109,7 +109,7 @@ func (a *agent) count(workflow string, more int) int {
 // stalls waits until nobody takes a workflow's actions any more.
 func (a *agent) stalls(workflows ...string) {
 	a.t.Helper()
-	const still = time.Second
+	const still = 3 * time.Second // a busy machine holds an agent up too
 	last, since := 0, time.Now()
 	eventually(a.t, fmt.Sprint("the agent is held up in ", workflows), func() bool {
 		sent, held := 0, true

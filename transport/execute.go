@@ -3,6 +3,10 @@ package transport
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -25,20 +29,24 @@ func (h *Handler) Execute() http.Handler {
 }
 
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
-	granted, ticket := h.admit(w, r)
+	if !sameOrigin(r, h.AllowOrigins) {
+		http.Error(w, "cross-origin request refused", http.StatusForbidden)
+		return
+	}
+	granted := h.authorize(w, r)
+	if granted == nil {
+		return // and has been answered
+	}
+	start, err := readRun(r) // before the ticket, which a drain waits for
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	ticket := h.admit(w, r, granted)
 	if ticket == nil {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	start, err := readRun(r)
-	if err != nil {
-		status := http.StatusBadRequest
-		if errors.Is(err, codec.ErrTooBig) {
-			status = http.StatusRequestEntityTooLarge
-		}
-		http.Error(w, err.Error(), status)
-		return
-	}
 	client := newRunClient(w, r, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
 	parts := h.parts(granted, r)
 	parts.Client = client
@@ -47,6 +55,41 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	client.serve()
+}
+
+// refuseBody says what is wrong with a body, if it is that, and nothing of the connection.
+func refuseBody(w http.ResponseWriter, err error) {
+	var syntax *codec.SyntaxError
+	switch {
+	case errors.Is(err, codec.ErrTooBig):
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+	case errors.As(err, &syntax), errors.Is(err, errOtherWorkflow):
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	default:
+		http.Error(w, "the body is incomplete", http.StatusBadRequest)
+	}
+}
+
+// sameOrigin is what the WebSocket library asks of an upgrade: a browser's page comes from the host
+// that it talks to, or from one that is named. Without it any page could start a workflow, with the
+// cookies of whoever looks at it.
+func sameOrigin(r *http.Request, allowed []string) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	page, err := url.Parse(origin)
+	if err != nil || page.Host == "" {
+		return false
+	}
+	return strings.EqualFold(page.Host, r.Host) || slices.ContainsFunc(allowed, func(pattern string) bool {
+		host := page.Host
+		if strings.Contains(pattern, "://") {
+			host = page.Scheme + "://" + page.Host
+		}
+		matched, err := path.Match(strings.ToLower(pattern), strings.ToLower(host))
+		return err == nil && matched
+	})
 }
 
 // errOtherWorkflow refuses a body that names another workflow than the path.

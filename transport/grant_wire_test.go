@@ -620,3 +620,69 @@ func TestGoodInputIsNotCounted(t *testing.T) {
 		}
 	})
 }
+
+// A form on any page can post; only the origin tells.
+func TestAnotherSitesPageCannotStartARun(t *testing.T) {
+	allow := func(h *transport.Handler) { h.AllowOrigins = []string{"*.friend.example"} }
+	for origin, want := range map[string]int{
+		"": 200, "http://gateway": 200, "https://a.friend.example": 200,
+		"https://evil.example": 403, "null": 403, "https://friend.example.evil.example": 403,
+	} {
+		t.Run(origin, func(t *testing.T) {
+			inGateway(t, setting{handler: allow, agent: scripted.Options{Steps: []scripted.Step{}}}, func(t *testing.T, g *gateway) {
+				request, err := http.NewRequest("POST", "http://gateway/workflows/w1/execute", strings.NewReader(`{}`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if origin != "" {
+					request.Header.Set("Origin", origin)
+				}
+				response, err := g.clients.httpClient(nil).Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close()
+				if _, err := io.ReadAll(response.Body); response.StatusCode != want || err != nil {
+					t.Errorf("got %d, %v, want %d", response.StatusCode, err, want)
+				}
+				if started := len(observed[scripted.Started](g)); (started == 1) != (want == 200) {
+					t.Errorf("%d workflows were started", started)
+				}
+			})
+		})
+	}
+}
+
+// Who sends its body slowly takes nobody's place.
+func TestARunTakesItsPlaceOnceItsBodyIsRead(t *testing.T) {
+	inGateway(t, setting{limits: actors.Options{MaxSessions: 1}, agent: scripted.Options{Steps: []scripted.Step{}}}, func(t *testing.T, g *gateway) {
+		body, writer := io.Pipe()
+		slow, err := http.NewRequest("POST", "http://gateway/workflows/w1/execute", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan int, 1)
+		go func() {
+			response, err := g.clients.httpClient(nil).Do(slow)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			answered <- response.StatusCode
+		}()
+		_, _ = io.WriteString(writer, `{"goal": `)
+		time.Sleep(30 * time.Second)
+		if response := g.execute(t.Context(), "w2", `{}`); response.StatusCode != 200 {
+			t.Errorf("the place is taken: %d", response.StatusCode)
+		} else if statuses, _ := checkpoints(t, response); len(statuses) != 1 {
+			t.Errorf("%q", statuses)
+		}
+		_, _ = io.WriteString(writer, `"x"}`)
+		writer.Close()
+		if status := <-answered; status != 200 {
+			t.Errorf("and then: %d", status)
+		}
+	})
+}

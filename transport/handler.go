@@ -57,7 +57,11 @@ type Handler struct {
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	granted, ticket := h.admit(w, r)
+	granted := h.authorize(w, r)
+	if granted == nil {
+		return // and has been answered
+	}
+	ticket := h.admit(w, r, granted)
 	if ticket == nil {
 		return // and has been answered
 	}
@@ -73,23 +77,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admit authorizes a request and gets a ticket for it; where that fails it answers. Authorization
-// may take long and is first: a ticket is waited for by a drain.
-func (h *Handler) admit(w http.ResponseWriter, r *http.Request) (*grant.Grant, *actors.Ticket) {
-	granted := &grant.Grant{}
-	if h.Authorizer != nil {
-		var err error
-		if granted, err = h.Authorizer.Authorize(r); err != nil {
-			h.deny(w, err)
-			return nil, nil
-		}
+// authorize returns the request's grant, or answers it and returns nil. It may take long, and so
+// comes before the ticket, which a drain waits for.
+func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *grant.Grant {
+	if h.Authorizer == nil {
+		return &grant.Grant{}
 	}
+	granted, err := h.Authorizer.Authorize(r)
+	if err != nil {
+		h.deny(w, err)
+		return nil
+	}
+	return granted
+}
+
+// admit returns a ticket, or answers the request and returns nil.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request, granted *grant.Grant) *actors.Ticket {
 	ticket, err := h.Supervisor.AdmitAs(r.Context(), granted.Principal)
 	if err != nil {
 		refuse(w, err)
-		return nil, nil
+		return nil
 	}
-	return granted, ticket
+	return ticket
 }
 
 // parts are those of a session but for its client.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -190,8 +191,12 @@ func answerRun(w http.ResponseWriter, code int, reason string) {
 		status = http.StatusForbidden
 	case actors.CloseTryAgainLater:
 		status = http.StatusConflict
+	case actors.CloseTooBig:
+		status = http.StatusBadGateway // the agent's: the body was read before
 	case actors.CloseInternal:
-		status = http.StatusBadGateway
+		if strings.HasPrefix(reason, agentError) {
+			status = http.StatusBadGateway
+		}
 	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")

@@ -9,10 +9,17 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/codec"
 )
+
+// agentError begins the reason of what failed in the agent, and not here.
+const agentError = "agent error: "
 
 // quotaExceeded is how the service says in a status that there are no credits.
 const quotaExceeded = "USAGE_QUOTA_EXCEEDED"
+
+// receivedTooBig is how grpc-go says that a message was over the limit of this side.
+const receivedTooBig = "received message larger than max"
 
 // fault tells how the end of an agent's stream is told to the client. io.EOF, an end in order, is
 // passed on. The status' message reaches the client only with INVALID_ARGUMENT, where the protocol
@@ -30,6 +37,9 @@ func fault(err error) error {
 	case s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), quotaExceeded):
 		return &actors.Fault{Code: actors.ClosePolicy, Reason: "usage quota exceeded", Err: err}
 	}
+	if s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), receivedTooBig) {
+		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error(), Err: err}
+	}
 	// The names of the codes as the gRPC specification spells them, not as Go does.
-	return &actors.Fault{Code: actors.CloseInternal, Reason: "agent error: " + code.Code(s.Code()).String(), Err: err}
+	return &actors.Fault{Code: actors.CloseInternal, Reason: agentError + code.Code(s.Code()).String(), Err: err}
 }

@@ -149,6 +149,6 @@ func (c *wsClient) Close(code int, reason string) error {
 
 // Abort implements [actors.Client].
 func (c *wsClient) Abort() {
-	_ = c.wire.Close()
+	c.wire.cut()
 	c.pings.stop()
 }

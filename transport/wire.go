@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -44,6 +45,15 @@ func (w *wire) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return w.Conn.Write(p)
+}
+
+// cut closes the connection without a word: TLS's own goodbye could block for 5 s.
+func (w *wire) cut() {
+	conn := w.Conn
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	_ = conn.Close()
 }
 
 // hijacker hands the upgrade a wire instead of the plain connection, and small buffers instead of

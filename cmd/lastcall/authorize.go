@@ -9,6 +9,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -69,10 +72,17 @@ func (f *authFlags) check(listen string) error {
 		return errors.New("--tls-cert and --tls-key go together")
 	case f.TLSClientCA != "" && f.TLSCert == "":
 		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
+	case slices.ContainsFunc(f.AllowOrigin, badPattern):
+		return fmt.Errorf("--allow-origin %s: not a pattern", strings.Join(f.AllowOrigin, ","))
 	case f.MaxSessionsPerPrincipal < 0:
 		return fmt.Errorf("--max-sessions-per-principal %d: must be at least 0", f.MaxSessionsPerPrincipal)
 	}
 	return nil
+}
+
+func badPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err != nil
 }
 
 func (f *authFlags) forward() (*auth.Forward, error) {

@@ -654,3 +654,22 @@ func TestConnectBringsItsToken(t *testing.T) {
 	}
 	p.wantSilence(ada, "wrong-s3cret")
 }
+
+// Without --auth everybody on this machine is let in, and a page in a browser on it is not everybody.
+func TestWithoutAuthorizationOnlyALocalNameIsServed(t *testing.T) {
+	reached := false
+	handler := onlyLoopback(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:8080": true, "127.0.0.1:8080": true, "127.0.0.2": true, "[::1]:8080": true, "[::1]": true,
+		"evil.example": false, "evil.example:8080": false, "127.0.0.1.evil.example": false, "192.0.2.1:8080": false, "": false,
+	} {
+		reached = false
+		request := httptest.NewRequest("GET", "/", nil)
+		request.Host = host
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, request)
+		if reached != want || (answer.Code == http.StatusForbidden) == want {
+			t.Errorf("Host %q: reached %v, %d", host, reached, answer.Code)
+		}
+	}
+}

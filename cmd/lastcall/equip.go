@@ -80,11 +80,12 @@ func (l redisLog) Printf(_ context.Context, format string, args ...any) {
 	l.Debug(fmt.Sprintf(format, args...), "from", "go-redis")
 }
 
-// outgoing is what the tools of all sessions share of HTTP.
-func outgoing() (*http.Transport, extraService) {
+// toolConnections is what the tools of all sessions share of HTTP.
+func toolConnections() (*http.Transport, extraService) {
 	shared := http.DefaultTransport.(*http.Transport).Clone()
 	shared.MaxIdleConnsPerHost = 100
 	shared.IdleConnTimeout = time.Minute
+	shared.MaxResponseHeaderBytes = 64 << 10
 	run := actors.ServiceFunc(func(ctx context.Context) error {
 		<-ctx.Done()
 		shared.CloseIdleConnections()

@@ -53,6 +53,9 @@ func (g *gateway) sessionStopped(e actors.SessionStopped) {
 	}
 	if e.BadInput != nil {
 		attrs = append(attrs, "bad_input", e.BadInput)
+		for kind, n := range e.BadInput {
+			g.badInput[kind] += n
+		}
 	}
 	g.log.Log(context.Background(), level, "session stopped", attrs...)
 }
@@ -87,7 +90,15 @@ func (g *gateway) drainFinished(r *actors.Report) {
 		g.console.conclude(line + suffix("; ", errorText(r.Err())))
 		return
 	}
-	g.log.Info("drain finished", "sessions", len(r.Sessions), "took", r.Took.String(), "totals", r.Totals, "killed", errorText(r.Err()))
+	attrs := []any{"sessions", len(r.Sessions), "took", r.Took.String(), "totals", r.Totals, "bad_input", g.badInput}
+	if err := r.Err(); err != nil {
+		attrs = append(attrs, "killed", err.Error())
+	}
+	if g.leases != nil {
+		stats := g.leases()
+		attrs = append(attrs, "leases_unavailable", stats.Unavailable, "leases_lost", stats.Lost)
+	}
+	g.log.Info("drain finished", attrs...)
 }
 
 // totals lists the outcomes that occurred.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/redislease"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -84,7 +85,7 @@ func (c *serveCmd) Run(std streams) error {
 	if err := errors.Join(checkPath(c.Path), c.toolFlags.check()); err != nil {
 		return usageError{err}
 	}
-	signals := watchSignals() // before anybody can know that there is a process to signal
+	signals := watchSignals(c.Auth != "tokens") // before anybody can know that there is a process to signal
 	defer signals.stop()
 	gateway, err := c.open(limits, std)
 	if err != nil {
@@ -99,12 +100,14 @@ type gateway struct {
 	console    *console
 	log        *slog.Logger
 	failed     chan actors.ServiceStopped // a service that ended unasked
+	leases     func() redislease.Stats    // nil: they are this process's own
+	badInput   map[actors.BadInput]int    // of all sessions that have stopped
 	unobserve  func()
 }
 
-// open starts everything that can fail at start. Ports first: nothing else is to be undone then.
+// open starts everything that can fail at start: first what needs no undoing, then the ports.
 func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
-	g := &gateway{console: newConsole(std.err), failed: make(chan actors.ServiceStopped, 1)}
+	g := &gateway{console: newConsole(std.err), failed: make(chan actors.ServiceStopped, 1), badInput: make(map[actors.BadInput]int)}
 	g.log = newLogger(g.console, c.LogFormat, c.LogLevel)
 	slog.SetDefault(g.log) // hollywood logs there
 	authorizer, reload, err := c.authorizer(c.Listen, g.log)
@@ -114,6 +117,9 @@ func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
 	leaser, leases, err := c.leaser(g.log)
 	if err != nil {
 		return nil, err
+	}
+	if store, shared := leaser.(*redislease.Store); shared {
+		g.leases = store.Stats
 	}
 	agent, pool, err := c.agent()
 	if err != nil {
@@ -135,7 +141,7 @@ func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
 		return nil, errors.Join(err, sessions.Close(), admin.Close())
 	}
 	g.unobserve = g.supervisor.Listen(g.observe) // first: a service may fail at once
-	shared, connections := outgoing()
+	shared, connections := toolConnections()
 	routes := c.routes(&transport.Handler{
 		Supervisor:         g.supervisor,
 		Agents:             pool,
@@ -170,7 +176,27 @@ func (c *serveCmd) routes(handler *transport.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+c.Path, handler)
 	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
+	if c.Auth == "" {
+		return onlyLoopback(mux)
+	}
 	return mux
+}
+
+// onlyLoopback is for a gateway that lets everybody in because only this machine can reach it. A
+// browser on this machine can be led here under another name, which makes any page one of the
+// gateway's own (DNS rebinding); so that name must be a local one.
+func onlyLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), "80")
+		}
+		if !isLoopback(host) {
+			http.Error(w, "without --auth this gateway is for localhost alone", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (c *serveCmd) sessionsURL(address net.Addr) string {
@@ -198,7 +224,7 @@ func (c *serveCmd) listeners(log *slog.Logger) (sessions, admin net.Listener, er
 
 // checkPath refuses what an http.ServeMux would panic at, or take for a pattern of many paths.
 func checkPath(p string) error {
-	if !strings.HasPrefix(p, "/") || p != path.Clean(p) || strings.ContainsAny(p, "{}?#% ") {
+	if !strings.HasPrefix(p, "/") || p == "/" || p != path.Clean(p) || strings.ContainsAny(p, "{}?#% ") {
 		return fmt.Errorf("--path %q: must be a plain absolute path, such as %s", p, transport.DefaultPath)
 	}
 	return nil

@@ -16,11 +16,15 @@ type signals struct {
 	second   context.CancelFunc
 }
 
-// watchSignals watches until stop is called.
-func watchSignals() *signals {
+// watchSignals watches until stop is called. A hangup counts too where it has no other meaning: the
+// default would end the process with all its sessions.
+func watchSignals(hangup bool) *signals {
 	s := &signals{received: make(chan os.Signal, 3), first: make(chan os.Signal, 1)}
 	s.patience, s.second = context.WithCancel(context.Background())
 	signal.Notify(s.received, syscall.SIGTERM, syscall.SIGINT)
+	if hangup {
+		signal.Notify(s.received, syscall.SIGHUP)
+	}
 	go s.watch()
 	return s
 }

@@ -257,13 +257,20 @@ func failure(ctx context.Context, err error) error {
 	}
 }
 
-// pseudonym tells one client from another without telling who they are. A plain hash would do for
-// a random token, but Basic credentials could be guessed from it.
-func (f *Forward) pseudonym(r *http.Request) string {
+// credentialsOf returns what a client shows of itself: the first of a bearer token or its like, a
+// private token, and its cookies.
+func credentialsOf(r *http.Request) string {
 	credentials := strings.TrimSpace(r.Header.Get("Authorization"))
 	if _, afterScheme, ok := strings.Cut(credentials, " "); ok {
 		credentials = strings.TrimSpace(afterScheme)
 	}
+	return cmp.Or(credentials, r.Header.Get("Private-Token"), r.Header.Get("Cookie"))
+}
+
+// pseudonym tells one client from another without telling who they are. A plain hash would do for
+// a random token, but Basic credentials could be guessed from it.
+func (f *Forward) pseudonym(r *http.Request) string {
+	credentials := credentialsOf(r)
 	if credentials == "" {
 		return ""
 	}

@@ -11,7 +11,7 @@
 //
 //	close code 1000                             done: Run returns nil
 //	1001, 1012, 1013, or lost (1006)            connects again
-//	no connection, or HTTP 502, 503, 504        connects again, not before Retry-After
+//	no connection, or HTTP 429, 502, 503, 504        connects again, not before Retry-After
 //	any other code: 4400, 1007, 1008, 1011, …   Run returns a *CloseError
 //	any other HTTP status                       Run returns a *RefusedError
 //
@@ -63,7 +63,7 @@ type Config struct {
 
 	// MinBackoff and MaxBackoff bound the wait before the first and before every later attempt to
 	// connect again; the wait itself is random between zero and the bound. Zero means 100 ms and
-	// 10 s.
+	// 10 s. For a workflow that runs elsewhere (1013) the bound is 2 s at most.
 	MinBackoff, MaxBackoff time.Duration
 
 	// Heartbeat is the time between two heartbeats to the agent. Zero means 60 s.

@@ -7,7 +7,7 @@ func Delays(min, max, asked time.Duration, n int) []time.Duration {
 	b := backoff{min: min, max: max}
 	delays := make([]time.Duration, n)
 	for i := range delays {
-		delays[i] = b.next(asked)
+		delays[i] = b.next(asked, max)
 	}
 	return delays
 }

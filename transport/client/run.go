@@ -60,12 +60,16 @@ func (r *run) connect(ctx context.Context) error {
 
 // pause waits before the next connection.
 func (r *run) pause(ctx context.Context, cause error) error {
-	var asked time.Duration
+	asked, most := time.Duration(0), r.cfg.MaxBackoff
 	var refused *RefusedError
-	if errors.As(cause, &refused) {
+	var closed *CloseError
+	switch {
+	case errors.As(cause, &refused):
 		asked = refused.RetryAfter
+	case errors.As(cause, &closed) && closed.Code == codeTryAgainLater:
+		most = min(most, maxElsewhere)
 	}
-	delay := r.backoff.next(asked)
+	delay := r.backoff.next(asked, most)
 	r.cfg.Observe(Reconnecting{Attempt: r.backoff.attempts, Delay: delay, Cause: cause})
 	timer := time.NewTimer(delay)
 	defer timer.Stop()

@@ -111,7 +111,7 @@ func TestAnEndThatStaysIsReturnedAndNotTriedAgain(t *testing.T) {
 
 func TestARefusalByStatus(t *testing.T) {
 	for status, again := range map[int]bool{
-		200: false, 302: false, 400: false, 401: false, 403: false, 404: false, 429: false, 500: false, 502: true, 503: true, 504: true,
+		200: false, 302: false, 400: false, 401: false, 403: false, 404: false, 429: true, 500: false, 502: true, 503: true, 504: true,
 	} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			var dials atomic.Int32
@@ -473,6 +473,33 @@ func TestBackoffGrowsToItsBoundAndBeginsAnewAfterAnAction(t *testing.T) {
 		}
 		if total != time.Since(begun) || total < 5*time.Second {
 			t.Errorf("said to wait %v, waited %v", total, time.Since(begun))
+		}
+	})
+}
+
+// When a lease runs out has nothing to do with how often it was tried.
+func TestAWorkflowThatRunsElsewhereIsTriedEveryTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateway{t: t, script: func(p *peer) {
+			p.started()
+			if p.n == 40 {
+				p.close(1000, "")
+				return
+			}
+			p.close(1013, "workflow is running elsewhere")
+		}}
+		cfg := inMemory(t, g)
+		var seen record
+		cfg.Observe = seen.observe
+		if err := client.Run(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		longest := time.Duration(0)
+		for _, again := range seen.reconnections() {
+			longest = max(longest, again.Delay)
+		}
+		if longest > 2*time.Second || longest < time.Second {
+			t.Errorf("waited up to %v", longest)
 		}
 	})
 }

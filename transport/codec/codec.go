@@ -66,6 +66,12 @@ func (e *SyntaxError) Error() string {
 // detail strips protojson's prefix, which is written with a space or a no-break space at random so
 // that nobody parses it.
 func detail(err error) string {
-	text := strings.TrimPrefix(err.Error(), "proto:")
-	return strings.TrimLeft(text, " \u00a0")
+	text := strings.TrimLeft(strings.TrimPrefix(err.Error(), "proto:"), " \u00a0")
+	if len(text) > maxDetail {
+		text = strings.ToValidUTF8(text[:maxDetail], "") + "…"
+	}
+	return text
 }
+
+// maxDetail bounds, in bytes, what an error quotes of a message, which can be all of it.
+const maxDetail = 200

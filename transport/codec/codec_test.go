@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -82,6 +83,17 @@ func TestABadMessageIsToldWhatIsWrongAndWhere(t *testing.T) {
 		}
 		if !strings.HasPrefix(err.Error(), "not a ClientEvent: ") || strings.Contains(err.Error(), "proto:") || syntax.Detail == "" {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+// The error is logged and sent back; it must not carry a message of 4 MiB with it.
+func TestAnErrorQuotesLittle(t *testing.T) {
+	long := strings.Repeat("é", 1<<20)
+	for _, bad := range []string{`{"heartbeat":{"timestamp":"` + long + `"}}`, long, `{"` + long + `"`} {
+		err := codec.Decode([]byte(bad), &dap.ClientEvent{})
+		if err == nil || len(err.Error()) > 300 || !utf8.ValidString(err.Error()) {
+			t.Errorf("an error of %d bytes", len(err.Error()))
 		}
 	}
 }

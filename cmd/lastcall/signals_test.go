@@ -1,0 +1,19 @@
+package main
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+// The default would end the process with all its sessions.
+func TestAHangupDrainsWhereItHasNoOtherMeaning(t *testing.T) {
+	signals := watchSignals(true)
+	defer signals.stop()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if received := <-signals.first; received != syscall.SIGHUP {
+		t.Errorf("received %v", received)
+	}
+}
