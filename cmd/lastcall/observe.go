@@ -90,10 +90,7 @@ func (g *gateway) drainFinished(r *actors.Report) {
 		g.console.conclude(line + suffix("; ", errorText(r.Err())))
 		return
 	}
-	attrs := []any{"sessions", len(r.Sessions), "took", r.Took.String(), "totals", r.Totals, "bad_input", g.badInput}
-	if err := r.Err(); err != nil {
-		attrs = append(attrs, "killed", err.Error())
-	}
+	attrs := []any{"sessions", len(r.Sessions), "took", r.Took.String(), "totals", r.Totals, "killed", errorText(r.Err()), "bad_input", g.badInput}
 	if g.leases != nil {
 		stats := g.leases()
 		attrs = append(attrs, "leases_unavailable", stats.Unavailable, "leases_lost", stats.Lost)

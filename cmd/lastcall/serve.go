@@ -82,7 +82,7 @@ func (c *serveCmd) Run(std streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := errors.Join(checkPath(c.Path), c.toolFlags.check()); err != nil {
+	if err := cmp.Or(checkPath(c.Path), c.toolFlags.check()); err != nil {
 		return usageError{err}
 	}
 	signals := watchSignals(c.Auth != "tokens") // before anybody can know that there is a process to signal
