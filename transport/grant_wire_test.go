@@ -679,6 +679,7 @@ func TestARunTakesItsPlaceOnceItsBodyIsRead(t *testing.T) {
 		} else if statuses, _ := checkpoints(t, response); len(statuses) != 1 {
 			t.Errorf("%q", statuses)
 		}
+		<-g.stopped // the place is free again
 		_, _ = io.WriteString(writer, `"x"}`)
 		writer.Close()
 		if status := <-answered; status != 200 {
