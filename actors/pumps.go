@@ -9,13 +9,13 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
-// toolGrace is what tools that were told to return have before the agent is told to stop without
-// their answers.
-const toolGrace = time.Second
-
 // This file holds what a session's goroutines do. Each method runs on a goroutine of its own and
 // returns the session's next message; none touches what the actor changes. The lease is theirs:
 // openAgent sets it before it says so, and release starts after that.
+
+// toolGrace is what tools that were told to return have before the agent is told to stop without
+// their answers.
+const toolGrace = time.Second
 
 // readClient is the pump from client to agent. It holds one message at a time, and while the agent
 // takes no more it reads no more.

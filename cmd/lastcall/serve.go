@@ -129,14 +129,7 @@ func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.supervisor, err = actors.NewSupervisor(actors.Options{
-		MaxSessions:             c.MaxSessions,
-		MaxSessionsPerPrincipal: c.MaxSessionsPerPrincipal,
-		StopTimeout:             limits.stop,
-		CloseTimeout:            limits.close,
-		ToolConcurrency:         c.ToolConcurrency,
-		ToolTimeout:             c.ToolTimeout,
-	})
+	g.supervisor, err = actors.NewSupervisor(c.options(limits))
 	if err != nil {
 		return nil, errors.Join(err, sessions.Close(), admin.Close())
 	}
@@ -169,6 +162,18 @@ func (c *serveCmd) open(limits timeouts, std streams) (*gateway, error) {
 	}
 	g.log.Info("listening", "sessions", c.sessionsURL(sessions.Addr()), "admin", "http://"+admin.Addr().String(), "agent", cmp.Or(c.Agent, "scripted, in process"))
 	return g, nil
+}
+
+// options are the supervisor's.
+func (c *serveCmd) options(limits timeouts) actors.Options {
+	return actors.Options{
+		MaxSessions:             c.MaxSessions,
+		MaxSessionsPerPrincipal: c.MaxSessionsPerPrincipal,
+		StopTimeout:             limits.stop,
+		CloseTimeout:            limits.close,
+		ToolConcurrency:         c.ToolConcurrency,
+		ToolTimeout:             c.ToolTimeout,
+	}
 }
 
 // routes are those of the sessions' port.
