@@ -96,11 +96,13 @@ func (s *supervisor) startSession(m startSession) started {
 	if !valid {
 		return started{err: ErrTicketVoid}
 	}
-	c := &child{id: newID(), remote: m.parts.Remote, principal: ticket.principal, began: time.Now()}
+	c := &child{id: newID(), principal: ticket.principal, began: time.Now()}
+	c.session = newSession(c.id, s.self, &s.options, m.parts)
 	s.sessions[c.id] = c
-	c.pid = s.spawn(newSession(c.id, s.self, &s.options, m.parts), "session", c.id)
+	c.pid = s.spawn(c.session, "session", c.id)
+	s.armAge(c)
 	if s.closed() {
-		s.tell(c)
+		s.tell(s.draining, c)
 	}
 	return started{id: c.id}
 }

@@ -28,8 +28,8 @@
 //
 // and this is what happens, in the file that is named:
 //
-//	t0         Ready turns false; with a Delay, requests are still admitted     drain.go
-//	+ delay    admission ends; every child is told, at once or in waves         drain.go
+//	t0         Ready turns false; with a Delay, requests are still admitted     course.go
+//	+ delay    admission ends; every child is told, at once or in waves         course.go
 //	.. grace   running workflows may finish, and then end as usual              lifecycle.go
 //	then       stopWorkflow is the last message to the agent                    outgoing.go
 //	           what the agent still says reaches the client                     pumps.go
@@ -37,13 +37,18 @@
 //	           the lease is released, the close frame 1001 is sent              pumps.go
 //	           the client answers, or is cut at the close timeout               lifecycle.go
 //	           each session's last act is its Stopped                           session.go
-//	deadline   whoever is still there is killed; the report names them          drain.go, report.go
-//	after      the services that sessions needed, last registered first         drain.go, service.go
+//	deadline   whoever is still there is killed; the report names them          course.go, report.go
+//	after      the services that sessions needed, last registered first         course.go, service.go
 //
 // A second Drain can only bring the deadline forward. What needs the sessions' time to stop (an
 // HTTP server, a connection pool, an agent in process) is a [Service] in the stage [AfterSessions],
 // and is told when no session is left; what sessions may be waiting for is one in the stage
 // [WithSessions], and is told when they are: nobody is waited for before being told.
+//
+// A drain with [Drain].Standby leaves the services running, and [Supervisor.Resume] admits again. One
+// with [Drain].Only ends a part of the sessions, by ID, age, agent or number, and leaves everything
+// else as it is: to rebalance after instances were added, or to end one session. At
+// [Options].MaxSessionAge the supervisor does that by itself.
 //
 // # What holds
 //
@@ -57,5 +62,5 @@
 //
 // The package logs nothing. What happens goes out as events on the engine's event stream
 // ([SessionStarted], [SessionStopped], [DrainProgress] and so on); [Supervisor.Listen] brings them
-// to a function.
+// to a function. How everything stands at one moment, each session and each drain, is a [Snapshot].
 package actors

@@ -38,8 +38,12 @@ const (
 // ReasonAgentUnavailable is what clients are told of an agent that can't be reached.
 const ReasonAgentUnavailable = "agent unavailable"
 
-// DefaultReason is what clients are told of a drain that gives no reason of its own.
-const DefaultReason = "server shutdown"
+// DefaultReason is what clients are told of a drain that gives no reason of its own, ReasonAge what
+// those are told whose session has reached [Options].MaxSessionAge.
+const (
+	DefaultReason = "server shutdown"
+	ReasonAge     = "session age limit"
+)
 
 var (
 	agentUnavailable = ending{Failed, CloseGoingAway, ReasonAgentUnavailable}

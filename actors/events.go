@@ -1,24 +1,44 @@
 package actors
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // The events below go out on the engine's event stream. Logs, metrics and pages listen there, with
 // [Supervisor.Listen] or hollywood's Subscribe; the supervisor and the sessions know none of them.
 
 // SessionStarted says that a session has taken over an upgraded connection.
 type SessionStarted struct {
-	ID     string
-	Remote string // the client's address, as it was given to [Ticket.Start]
-	At     time.Time
+	ID        string
+	Remote    string // this and the next two as they were given to [Ticket.Start]
+	Transport string
+	AgentName string
+	At        time.Time
+	Context   context.Context // carries [Session].Context's values, and never ends
+}
+
+// SessionPhase says that a session has come to another phase. For the first and the last there are
+// [SessionStarted] and [SessionStopped].
+type SessionPhase struct {
+	ID       string
+	Workflow string
+	Phase    Phase
+	At       time.Time
 }
 
 // SessionStopped says that nothing is left of a session.
 type SessionStopped struct {
 	SessionReport
-	Remote string
-	Code   int    // the close code the client was told, or told us; 0 where the connection was lost or cut
-	Reason string // the close frame's reason
-	Err    error  // what went wrong, for the log alone; a [*PanicError] carries its stack
+	Remote    string
+	Transport string
+	AgentName string
+	Code      int    // the close code the client was told, or told us; 0 where the connection was lost or cut
+	Reason    string // the close frame's reason
+	Err       error  // what went wrong, for the log alone; a [*PanicError] carries its stack
+	Traffic   Traffic
+	ToolCalls int
+	Context   context.Context // carries [Session].Context's values, and never ends
 
 	// BadInput counts what was wrong with the messages, by kind. Nil: nothing.
 	BadInput map[BadInput]int
@@ -38,27 +58,25 @@ type ServiceStopped struct {
 	Err error
 }
 
-// DrainStarted says that a drain was asked for. Admission ends now, or after the drain's delay.
+// DrainStarted says that a drain was asked for. Where it is of everything, admission ends now, or
+// after the drain's delay.
 type DrainStarted struct {
-	Reason   string
-	Sessions int
-	Services int
-	Deadline time.Time
+	DrainStatus
+	Services int // that it stops
 }
 
-// DrainProgress says how far the drain is. It goes out a tenth of a second after something has
+// DrainProgress says how far a drain is. It goes out a tenth of a second after something has
 // changed, and every second where nothing does.
-type DrainProgress struct {
-	Totals   map[Outcome]int // how the sessions that have stopped since the drain began ended
-	Left     int             // sessions, and requests between admission and session
-	Elapsed  time.Duration
-	Deadline time.Time
-}
+type DrainProgress struct{ DrainStatus }
 
-// DrainFinished says that the drain is over.
+// DrainFinished says that a drain is over.
 type DrainFinished struct {
+	DrainStatus
 	Report *Report
 }
+
+// Resumed says that requests are admitted again after a standby.
+type Resumed struct{ At time.Time }
 
 // SupervisorPanicked says that the supervisor survived a panic: a defect in lastcall, or in what an
 // embedder gave it.

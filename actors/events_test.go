@@ -22,8 +22,8 @@ func TestASessionsEvents(t *testing.T) {
 		time.Sleep(time.Hour)
 		s.stream.say(io.EOF)
 		started := heard[actors.SessionStarted](h)
-		if want := (actors.SessionStarted{ID: s.id, Remote: "192.0.2.1:1234", At: h.began}); len(started) != 1 || started[0] != want {
-			t.Errorf("got %+v, want %+v", started, want)
+		if len(started) != 1 || started[0].ID != s.id || started[0].Remote != "192.0.2.1:1234" || !started[0].At.Equal(h.began) {
+			t.Errorf("%+v", started)
 		}
 		stopped := s.stopped()
 		if time.Duration(stopped.Age) != time.Hour || stopped.Took != 0 || stopped.Remote != "192.0.2.1:1234" || stopped.Code != 1000 {
@@ -44,21 +44,30 @@ func TestADrainsEvents(t *testing.T) {
 		report := h.drained(actors.Drain{Deadline: h.began.Add(time.Minute), Reason: "over"})
 
 		started := heard[actors.DrainStarted](h)
-		if want := (actors.DrainStarted{Reason: "over", Sessions: 3, Services: 1, Deadline: h.began.Add(time.Minute)}); len(started) != 1 || started[0] != want {
+		status := actors.DrainStatus{
+			ID: report.ID, Reason: "over", Sessions: 3, Left: 3, Untold: 3,
+			Totals: map[actors.Outcome]int{}, Began: h.began, Deadline: h.began.Add(time.Minute),
+		}
+		if want := (actors.DrainStarted{DrainStatus: status, Services: 1}); len(started) != 1 || !reflect.DeepEqual(started[0], want) {
 			t.Errorf("got %+v, want %+v", started, want)
 		}
 		finished := heard[actors.DrainFinished](h)
-		if len(finished) != 1 || finished[0].Report != report {
+		if len(finished) != 1 || finished[0].Report != report || !finished[0].Over || finished[0].Left != 0 || finished[0].Elapsed != time.Duration(report.Took) {
 			t.Errorf("%+v", finished)
 		}
 		// stopped at 50, 80 and 170 ms, the daemon a second later; told 100 ms after the first that had not been told of
 		progress := heard[actors.DrainProgress](h)
-		for i, want := range []actors.DrainProgress{
-			{Totals: map[actors.Outcome]int{actors.Drained: 2}, Left: 1, Elapsed: 150 * time.Millisecond, Deadline: h.began.Add(time.Minute)},
-			{Totals: map[actors.Outcome]int{actors.Drained: 3}, Left: 0, Elapsed: 270 * time.Millisecond, Deadline: h.began.Add(time.Minute)},
+		status.Untold = 0
+		for i, want := range []struct {
+			drained, left int
+			elapsed       time.Duration
+		}{
+			{2, 1, 150 * time.Millisecond},
+			{3, 0, 270 * time.Millisecond},
 		} {
-			if len(progress) != 2 || !reflect.DeepEqual(progress[i], want) {
-				t.Errorf("got %+v, want %+v", progress, want)
+			status.Totals, status.Left, status.Elapsed = map[actors.Outcome]int{actors.Drained: want.drained}, want.left, want.elapsed
+			if len(progress) != 2 || !reflect.DeepEqual(progress[i].DrainStatus, status) {
+				t.Errorf("got %+v, want %+v", progress, status)
 			}
 		}
 	})
@@ -192,9 +201,11 @@ func TestAPanickingListenerDisturbsNobody(t *testing.T) {
 // A report that was written and read again is the same, to the millisecond.
 func TestAReportAsJSON(t *testing.T) {
 	report := &actors.Report{
+		ID:      "d1",
 		Reason:  "server shutdown",
 		Started: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC),
 		Took:    actors.Seconds(1500 * time.Millisecond),
+		Phases:  actors.Phases{Sessions: actors.Seconds(1250 * time.Millisecond), Services: actors.Seconds(250 * time.Millisecond)},
 		Totals:  map[actors.Outcome]int{actors.Drained: 1, actors.Killed: 1},
 		Sessions: []actors.SessionReport{
 			{ID: "a", Workflow: "w", Age: actors.Seconds(2 * time.Hour), Outcome: actors.Drained, Took: actors.Seconds(1234 * time.Microsecond)},
@@ -206,7 +217,7 @@ func TestAReportAsJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"reason":"server shutdown","started":"2026-05-04T03:02:01Z","took_seconds":1.5,"totals":{"drained":1,"killed":1},` +
+	const want = `{"id":"d1","reason":"server shutdown","started":"2026-05-04T03:02:01Z","took_seconds":1.5,"phases":{"delay_seconds":0,"sessions_seconds":1.25,"services_seconds":0.25},"totals":{"drained":1,"killed":1},` +
 		`"sessions":[{"id":"a","workflow":"w","age_seconds":7200,"outcome":"drained","stop_seconds":0.001},` +
 		`{"id":"b","workflow":"","age_seconds":0,"outcome":"killed","stop_seconds":0}],` +
 		`"services":[{"name":"http","outcome":"drained","stop_seconds":0.001}]}`

@@ -67,6 +67,7 @@ type joined struct {
 	leaser *fakeLeaser // nil: not leased
 	tools  []actors.Tool
 	check  func(*dap.StartWorkflowRequest) error // the session's Prepare
+	labels actors.Session                        // its Context and names
 	stream *fakeStream                           // after serve
 }
 
@@ -103,7 +104,8 @@ func (s *joined) use(ticket *actors.Ticket) {
 }
 
 func (s *joined) parts() actors.Session {
-	parts := actors.Session{Client: s.client, Agent: s.agent, Remote: "192.0.2.1:1234"}
+	parts := s.labels
+	parts.Client, parts.Agent, parts.Remote = s.client, s.agent, "192.0.2.1:1234"
 	parts.Tools, parts.Prepare = s.tools, s.check
 	if s.leaser != nil {
 		parts.Leaser = s.leaser

@@ -9,12 +9,22 @@ import (
 
 // Report is what a drain leaves behind. As JSON its durations are seconds.
 type Report struct {
+	ID       string          `json:"id"`
+	Part     bool            `json:"part,omitempty"` // of some sessions; the others went on
 	Reason   string          `json:"reason"`
 	Started  time.Time       `json:"started"`
 	Took     Seconds         `json:"took_seconds"`
+	Phases   Phases          `json:"phases"`
 	Totals   map[Outcome]int `json:"totals"`   // of the sessions
 	Sessions []SessionReport `json:"sessions"` // in the order in which they stopped
 	Services []ServiceReport `json:"services"` // in the order in which they stopped
+}
+
+// Phases are what the parts of a drain took, one after the other.
+type Phases struct {
+	Delay    Seconds `json:"delay_seconds"`    // until the sessions were told
+	Sessions Seconds `json:"sessions_seconds"` // until the last of them had stopped
+	Services Seconds `json:"services_seconds"` // until the services after them had
 }
 
 // SessionReport is how one session ended.
@@ -65,6 +75,17 @@ func newReport(reason string, began time.Time) Report {
 	}
 }
 
+// end closes the report of a drain that is over.
+func (r *Report) end(d *drain) {
+	now := time.Now()
+	r.Took = Seconds(now.Sub(d.began))
+	r.Phases = Phases{
+		Delay:    Seconds(d.closedAt.Sub(d.began)),
+		Sessions: Seconds(d.emptyAt.Sub(d.closedAt)),
+		Services: Seconds(now.Sub(d.emptyAt)),
+	}
+}
+
 func (r *Report) addSession(s SessionReport) {
 	r.Sessions = append(r.Sessions, s)
 	r.Totals[s.Outcome]++
@@ -72,6 +93,13 @@ func (r *Report) addSession(s SessionReport) {
 
 // Err is nil if everybody stopped by the deadline, and otherwise a [*KilledError].
 func (r *Report) Err() error {
+	if killed := r.killed(); killed.Sessions != nil || killed.Services != nil {
+		return &killed
+	}
+	return nil
+}
+
+func (r *Report) killed() KilledError {
 	var killed KilledError
 	for _, s := range r.Sessions {
 		if s.Outcome == Killed {
@@ -83,10 +111,7 @@ func (r *Report) Err() error {
 			killed.Services = append(killed.Services, s.Name)
 		}
 	}
-	if killed.Sessions == nil && killed.Services == nil {
-		return nil
-	}
-	return &killed
+	return killed
 }
 
 // KilledError names who was still there at the drain's deadline.

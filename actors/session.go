@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
@@ -20,7 +21,16 @@ type Session struct {
 	Agent  Agent  // required
 	Leaser Leaser // nil: workflows are not leased
 	Tools  []Tool // run actions here; the first that takes an action runs it
-	Remote string // the client's address, for events; may be empty
+
+	// Remote is the client's address, Transport what it is connected by, and AgentName what the agent
+	// is called, for events, snapshots and selections. Each may be empty.
+	Remote    string
+	Transport string
+	AgentName string
+
+	// Context's values are there in all that is done for the session: its agent's stream, its lease,
+	// its tools, its events. Its end means nothing. Nil: there are none.
+	Context context.Context
 
 	// Prepare may look at the startRequest, and change it, before anything is done for it. An error
 	// ends the session; a [*Fault] says how the client is told. Nil: it is taken as it is.
@@ -39,6 +49,8 @@ type session struct {
 	self       *actor.PID
 
 	life     lifecycle
+	now      atomic.Pointer[moment] // what others may see of it
+	values   context.Context        // carries Context's values, and never ends
 	running  sync.WaitGroup
 	timer    *time.Timer
 	out      *outgoing
@@ -80,9 +92,14 @@ type kill struct{}
 
 func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
 	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now(), stopTimeout: limits.StopTimeout}
-	s.stream, s.sever = context.WithCancel(context.Background())
+	s.now.Store(&moment{since: s.began})
+	s.values = context.Background()
+	if parts.Context != nil {
+		s.values = context.WithoutCancel(parts.Context)
+	}
+	s.stream, s.sever = context.WithCancel(s.values)
 	if len(parts.Tools) > 0 {
-		s.calls = newCalls(limits.ToolConcurrency)
+		s.calls = newCalls(s.values, limits.ToolConcurrency)
 	}
 	return s
 }
@@ -98,7 +115,7 @@ func (s *session) Receive(c *actor.Context) {
 	switch m := c.Message().(type) {
 	case actor.Started:
 		s.engine, s.self = c.Engine(), c.PID()
-		s.engine.BroadcastEvent(SessionStarted{ID: s.id, Remote: s.Remote, At: s.began})
+		s.engine.BroadcastEvent(SessionStarted{ID: s.id, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, At: s.began, Context: s.values})
 		s.enter(begin())
 	case Drain:
 		s.drain(m)
@@ -156,6 +173,7 @@ func (s *session) enter(next lifecycle, effects []effect) {
 		s.stopBegan = time.Now()
 	}
 	s.life = next
+	s.publish()
 	for _, e := range effects {
 		s.perform(e)
 	}
@@ -297,7 +315,7 @@ func (s *session) acknowledge() {
 	s.sever() // nothing listens to it any more; a context that is never cancelled is never freed
 	s.engine.Send(s.supervisor, Stopped{
 		ID:       s.id,
-		Workflow: cutText(s.workflow, maxWorkflow),
+		Workflow: s.shownWorkflow(),
 		Outcome:  s.life.end.outcome,
 		Code:     s.life.end.code,
 		Reason:   s.life.end.reason,
@@ -305,6 +323,8 @@ func (s *session) acknowledge() {
 		BadInput: s.requests.counts(s.Client),
 	})
 }
+
+func (s *session) shownWorkflow() string { return cutText(s.workflow, maxWorkflow) }
 
 // PanicError is the error of a session or a service that panicked.
 type PanicError struct {

@@ -46,6 +46,12 @@ type Options struct {
 
 	// ToolTimeout is what a tool call has; then it is answered with an error. 0: 60 s.
 	ToolTimeout time.Duration
+
+	// MaxSessionAge is the age at which a session is drained alone, with AgeGrace for a running
+	// workflow, and told [ReasonAge]; for some sessions it is up to a tenth less, so that those that
+	// began together don't all end together. 0: sessions grow as old as they like.
+	MaxSessionAge time.Duration
+	AgeGrace      time.Duration
 }
 
 // The defaults of [Options].
@@ -62,7 +68,8 @@ const (
 // would cost 24 KiB a session. Only control passes through it.
 const inboxSize = 8
 
-// Errors of [Supervisor.Admit] and [Ticket.Start]. A draining supervisor never admits again.
+// Errors of [Supervisor.Admit] and [Ticket.Start]. Only after a standby a draining supervisor admits
+// again.
 var (
 	ErrDraining      = errors.New("draining: no new sessions")
 	ErrFull          = errors.New("full: no more sessions at a time")
@@ -83,7 +90,7 @@ type Supervisor struct {
 
 // check refuses what could only be meant otherwise.
 func (o *Options) check() error {
-	least := min(o.StartTimeout, o.StopTimeout, o.CloseTimeout, o.ToolTimeout,
+	least := min(o.StartTimeout, o.StopTimeout, o.CloseTimeout, o.ToolTimeout, o.MaxSessionAge, o.AgeGrace,
 		time.Duration(o.MaxSessions), time.Duration(o.MaxSessionsPerPrincipal), time.Duration(o.ToolConcurrency))
 	if least < 0 {
 		return errors.New("a limit of the supervisor's options is negative")
@@ -129,7 +136,8 @@ func (s *Supervisor) PID() *actor.PID { return s.pid }
 // Engine is the engine that the supervisor runs on.
 func (s *Supervisor) Engine() *actor.Engine { return s.engine }
 
-// Ready is false from the first moment of a drain on, also while its delay still admits.
+// Ready is false from the first moment of a drain of everything on, also while its delay still
+// admits, until [Supervisor.Resume].
 func (s *Supervisor) Ready() bool { return s.ready.Load() }
 
 // Admit asks for leave to upgrade one request. It fails with [ErrDraining] or [ErrFull] as long as
@@ -208,7 +216,10 @@ type supervisor struct {
 	tickets    map[uint64]issued
 	principals map[string]int // tickets and sessions
 	lastTicket uint64
-	draining   *drain // nil: not yet
+	draining   *drain        // the one of everything, under way or over. nil: admission is on
+	drains     []*drain      // under way
+	past       []DrainStatus // the last few that are over
+	traffic    Traffic       // of the sessions that have stopped
 }
 
 // child is a session or a service as its supervisor sees it.
@@ -216,9 +227,10 @@ type child struct {
 	id        string
 	name      string // of a service
 	pid       *actor.PID
-	stage     Stage // sessions are in the stage WithSessions
-	remote    string
-	principal string // of a session
+	stage     Stage    // of a service
+	session   *session // nil: a service
+	principal string   // of a session
+	aging     *time.Timer
 	began     time.Time
 	told      time.Time // zero: not told to stop
 }
@@ -266,9 +278,18 @@ func (s *supervisor) Receive(c *actor.Context) {
 	case Stopped:
 		s.childStopped(m)
 	case Drain:
-		s.drain(m, waiter{pid: c.Sender()})
+		_, _ = s.begin(m, waiter{pid: c.Sender()}) // a part's only error is that everything drains
 	case drainCall:
-		s.drain(m.Drain, waiter{reply: m.reply})
+		status, err := s.begin(m.Drain, m.waiter)
+		m.reply <- begun{status, err}
+	case hurry:
+		s.hurry(m.drain)
+	case resume:
+		m.reply <- s.resume()
+	case aged:
+		s.aged(m.id)
+	case look:
+		m.reply <- s.snapshot()
 	case drainStep:
 		m(s)
 	case actor.Stopped:
@@ -309,11 +330,29 @@ func (s *supervisor) sessionStopped(m Stopped) {
 	}
 	delete(s.sessions, m.ID)
 	s.leave(c.principal)
+	halt(c.aging)
+	traffic := c.session.traffic()
+	s.traffic.add(traffic)
 	report := SessionReport{ID: m.ID, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
-	s.engine.BroadcastEvent(SessionStopped{SessionReport: report, Remote: c.remote, Code: m.Code, Reason: m.Reason, Err: m.Err, BadInput: m.BadInput})
-	if s.draining != nil {
-		s.draining.report.addSession(report)
-		s.progressed()
+	s.engine.BroadcastEvent(SessionStopped{
+		SessionReport: report,
+		Remote:        c.session.Remote,
+		Transport:     c.session.Transport,
+		AgentName:     c.session.AgentName,
+		Code:          m.Code,
+		Reason:        m.Reason,
+		Err:           m.Err,
+		Traffic:       traffic,
+		ToolCalls:     c.session.calls.count(),
+		Context:       c.session.values,
+		BadInput:      m.BadInput,
+	})
+	for _, d := range s.drains {
+		if d.concerns(c) {
+			delete(d.members, c.id)
+			d.report.addSession(report)
+			s.progressed(d)
+		}
 	}
 }
 
@@ -325,8 +364,10 @@ func (s *supervisor) serviceStopped(m Stopped) {
 		s.services = slices.Delete(s.services, i, i+1)
 		report := ServiceReport{Name: c.name, Outcome: m.Outcome, Took: c.took()}
 		s.engine.BroadcastEvent(ServiceStopped{ServiceReport: report, Err: m.Err})
-		if s.draining != nil {
-			s.draining.report.Services = append(s.draining.report.Services, report)
+		for _, d := range s.drains {
+			if d.stops(c) {
+				d.report.Services = append(d.report.Services, report)
+			}
 		}
 		return
 	}
@@ -342,8 +383,11 @@ func (s *supervisor) end() {
 	for id := range s.tickets {
 		s.ticketDone(id)
 	}
-	if s.draining != nil {
-		s.draining.stopTimers()
+	for _, c := range s.sessions {
+		halt(c.aging)
+	}
+	for _, d := range s.drains {
+		d.stopTimers()
 	}
 }
 

@@ -38,12 +38,13 @@ type calls struct {
 
 	mu      sync.Mutex
 	over    bool
+	total   int // that there have been
 	running sync.WaitGroup
 }
 
-func newCalls(limit int) *calls {
+func newCalls(values context.Context, limit int) *calls {
 	c := &calls{places: make(chan struct{}, limit)}
-	c.context, c.cancel = context.WithCancel(context.Background())
+	c.context, c.cancel = context.WithCancel(values)
 	return c
 }
 
@@ -59,8 +60,27 @@ func (c *calls) begin() bool {
 	if c.over {
 		return false
 	}
+	c.total++
 	c.running.Add(1)
 	return true
+}
+
+// count is how many calls there have been.
+func (c *calls) count() int {
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total
+}
+
+// runningNow is how many there are.
+func (c *calls) runningNow() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.places)
 }
 
 func (c *calls) end() {

@@ -51,11 +51,11 @@ func TestTerminalShowsProgressAndTotals(t *testing.T) {
 		return lines[len(lines)-1]
 	}
 
-	g.observe(actors.DrainStarted{Sessions: 3, Deadline: deadline})
+	g.observe(actors.DrainStarted{DrainStatus: actors.DrainStatus{Sessions: 3, Deadline: deadline}})
 	if want := "draining: 3 sessions"; last() != want {
 		t.Errorf("the line shows %q, want %q", last(), want)
 	}
-	g.observe(actors.DrainProgress{Left: 1, Totals: totalsSoFar, Deadline: deadline})
+	g.observe(actors.DrainProgress{DrainStatus: actors.DrainStatus{Left: 1, Totals: totalsSoFar, Deadline: deadline}})
 	progress := "draining: 1 sessions left, 1h0m0s to the deadline: 2 drained, 1 killed"
 	if last() != progress {
 		t.Errorf("the line shows %q, want %q", last(), progress)
@@ -89,8 +89,8 @@ func TestTerminalShowsProgressAndTotals(t *testing.T) {
 
 func TestLogShowsTheSameAsRecords(t *testing.T) {
 	g, shown := observed(false)
-	g.observe(actors.DrainStarted{Sessions: 3, Services: 2, Deadline: time.Now()})
-	g.observe(actors.DrainProgress{Left: 1, Totals: totalsSoFar, Elapsed: time.Second, Deadline: time.Now()})
+	g.observe(actors.DrainStarted{DrainStatus: actors.DrainStatus{Sessions: 3, Deadline: time.Now()}, Services: 2})
+	g.observe(actors.DrainProgress{DrainStatus: actors.DrainStatus{Left: 1, Totals: totalsSoFar, Elapsed: time.Second, Deadline: time.Now()}})
 	g.observe(actors.DrainFinished{Report: someReport})
 
 	want := []map[string]any{

@@ -1,0 +1,247 @@
+package actors
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Snapshot is a supervisor at one moment.
+type Snapshot struct {
+	Sessions []SessionInfo // oldest first
+	Tickets  int           // requests on their way to a session
+	Traffic  Traffic       // of all sessions there have been; its counts only grow
+	State    State
+	Final    bool          // the drain stops the services too: there is no resuming
+	Drains   []DrainStatus // the last few that are over, and those under way
+}
+
+// State is what a supervisor does with requests, and with all of its sessions.
+type State string
+
+// The states of a supervisor.
+const (
+	Serving  State = "serving"
+	Draining State = "draining" // not ready; after the drain's delay nobody is admitted
+	Idle     State = "drained"  // the drain is over, and nobody is admitted
+)
+
+// SessionInfo is a session at one moment.
+type SessionInfo struct {
+	ID           string
+	Workflow     string // empty: not known yet, or it has none
+	Phase        Phase
+	Since        time.Time // when it came to its phase
+	WaitsFor     Awaited
+	Started      time.Time
+	Told         time.Time // when it was told to stop. Zero: it wasn't
+	Remote       string
+	Transport    string
+	AgentName    string
+	Traffic      Traffic
+	ToolsRunning int
+}
+
+// Awaited is whose move it is in a session.
+type Awaited string
+
+// What a session can be waiting for.
+const (
+	AwaitsNothing  Awaited = ""
+	AwaitsStart    Awaited = "start request"
+	AwaitsAgent    Awaited = "agent"           // to take the session, or to end its stream
+	AwaitsWorkflow Awaited = "workflow"        // to finish within a drain's grace
+	AwaitsRelease  Awaited = "lease and tools" // to be let go of
+	AwaitsClient   Awaited = "client"          // to answer the close frame
+)
+
+// DrainStatus is how far a drain is.
+type DrainStatus struct {
+	ID       string
+	Part     bool // of some sessions; the others go on, and admission too
+	Standby  bool // the services go on
+	Reason   string
+	Sessions int             // that there were at its begin
+	Left     int             // sessions, and requests between admission and session
+	Untold   int             // of those, sessions that are still to be told
+	Totals   map[Outcome]int // how the sessions that have stopped since the drain began ended
+	Began    time.Time
+	Deadline time.Time
+	Elapsed  time.Duration // until now, or until it was over
+	Over     bool
+	Killed   []string // when it is over: the sessions that had to be killed, and the services
+}
+
+// Snapshot tells how everything stands.
+func (s *Supervisor) Snapshot(ctx context.Context) (Snapshot, error) {
+	return ask[Snapshot](ctx, s, func(reply chan<- Snapshot) any { return look{reply} })
+}
+
+type look struct{ reply chan<- Snapshot }
+
+func (s *supervisor) snapshot() Snapshot {
+	view := Snapshot{
+		Sessions: make([]SessionInfo, 0, len(s.sessions)),
+		Tickets:  len(s.tickets),
+		Traffic:  s.traffic,
+		State:    s.state(),
+		Final:    s.draining != nil && !s.draining.Standby,
+		Drains:   slices.Clone(s.past),
+	}
+	for _, c := range s.oldestFirst() {
+		info := c.info()
+		view.Sessions = append(view.Sessions, info)
+		view.Traffic.add(info.Traffic)
+	}
+	for _, d := range s.drains {
+		view.Drains = append(view.Drains, d.status(s))
+	}
+	return view
+}
+
+func (s *supervisor) state() State {
+	switch {
+	case s.draining == nil:
+		return Serving
+	case s.draining.over:
+		return Idle
+	}
+	return Draining
+}
+
+func (s *supervisor) oldestFirst() []*child {
+	return slices.SortedFunc(maps.Values(s.sessions), func(a, b *child) int { return a.began.Compare(b.began) })
+}
+
+func (c *child) info() SessionInfo {
+	now := c.session.now.Load()
+	return SessionInfo{
+		ID:           c.id,
+		Workflow:     now.workflow,
+		Phase:        now.phase,
+		Since:        now.since,
+		WaitsFor:     now.waitsFor,
+		Started:      c.began,
+		Told:         c.told,
+		Remote:       c.session.Remote,
+		Transport:    c.session.Transport,
+		AgentName:    c.session.AgentName,
+		Traffic:      c.session.traffic(),
+		ToolsRunning: c.session.calls.runningNow(),
+	}
+}
+
+// matches tells whether a session is one of a selection.
+func (of *Selection) matches(c *child) bool {
+	return (of.IDs == nil || slices.Contains(of.IDs, c.id)) &&
+		(of.Agent == "" || of.Agent == c.session.AgentName) &&
+		time.Since(c.began) >= of.OlderThan
+}
+
+func (d *drain) status(s *supervisor) DrainStatus {
+	status := DrainStatus{
+		ID:       d.id,
+		Part:     d.part(),
+		Standby:  d.Standby,
+		Reason:   d.Reason,
+		Sessions: d.sessions,
+		Totals:   maps.Clone(d.report.Totals),
+		Began:    d.began,
+		Deadline: d.Deadline,
+		Elapsed:  time.Since(d.began),
+		Over:     d.over,
+	}
+	if d.over {
+		killed := d.report.killed()
+		status.Elapsed, status.Killed = time.Duration(d.report.Took), slices.Concat(killed.Sessions, killed.Services)
+		return status
+	}
+	status.Left, status.Untold = len(s.left(d)), len(d.queue)
+	if !d.part() {
+		status.Left += len(s.tickets)
+	}
+	if !d.closed {
+		status.Untold = len(s.left(d))
+	}
+	return status
+}
+
+// waitsFor says whose move it is.
+func (l lifecycle) waitsFor() Awaited {
+	switch {
+	case l.phase == PhaseOpening && l.busy&openAgent == 0:
+		return AwaitsStart
+	case l.phase == PhaseOpening, l.phase == PhaseStopping:
+		return AwaitsAgent
+	case l.phase == PhaseServing && l.grace:
+		return AwaitsWorkflow
+	case l.phase == PhaseClosing && l.busy&releasing != 0:
+		return AwaitsRelease
+	case l.phase == PhaseClosing && l.busy&tellClient != 0:
+		return AwaitsClient
+	}
+	return AwaitsNothing
+}
+
+// moment is what others may see of a session.
+type moment struct {
+	phase    Phase
+	since    time.Time
+	waitsFor Awaited
+	workflow string
+}
+
+// publish shows where the session has come to, and tells of a phase that is new.
+func (s *session) publish() {
+	was := s.now.Load()
+	is := moment{phase: s.life.phase, since: was.since, waitsFor: s.life.waitsFor(), workflow: s.shownWorkflow()}
+	if is == *was {
+		return
+	}
+	if is.phase != was.phase {
+		is.since = time.Now()
+	}
+	s.now.Store(&is)
+	if is.phase != was.phase && is.phase != PhaseStopped {
+		s.engine.BroadcastEvent(SessionPhase{ID: s.id, Workflow: is.workflow, Phase: is.phase, At: is.since})
+	}
+}
+
+// Traffic is what has passed between clients and their sessions.
+type Traffic struct {
+	Received Flow      // from clients
+	Sent     Flow      // to clients
+	Last     time.Time // when a message passed last, either way. Zero: none has
+}
+
+// Flow is one way of a traffic.
+type Flow struct {
+	Messages, Bytes uint64
+}
+
+// TrafficCounter is a [Client] that counts what passes. It may be asked at any time, by any
+// goroutine.
+type TrafficCounter interface {
+	Traffic() Traffic
+}
+
+func (t *Traffic) add(more Traffic) {
+	t.Received.add(more.Received)
+	t.Sent.add(more.Sent)
+	if more.Last.After(t.Last) {
+		t.Last = more.Last
+	}
+}
+
+func (f *Flow) add(more Flow) {
+	f.Messages += more.Messages
+	f.Bytes += more.Bytes
+}
+
+func (s *session) traffic() Traffic {
+	if counter, counts := s.Client.(TrafficCounter); counts {
+		return counter.Traffic()
+	}
+	return Traffic{}
+}
