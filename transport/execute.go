@@ -29,7 +29,9 @@ func (h *Handler) Execute() http.Handler {
 }
 
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
+	r = identify(w, r)
 	if !sameOrigin(r, h.AllowOrigins) {
+		h.refused(RefusedOrigin)
 		http.Error(w, "cross-origin request refused", http.StatusForbidden)
 		return
 	}
@@ -39,6 +41,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	}
 	start, err := readRun(r) // before the ticket, which a drain waits for
 	if err != nil {
+		h.refused(RefusedBody)
 		refuseBody(w, err)
 		return
 	}
@@ -49,9 +52,9 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	defer ticket.Cancel()
 	client := newRunClient(w, r, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
 	parts := h.parts(granted, r)
-	parts.Client = client
+	parts.Client, parts.Transport = client, "http"
 	if _, err := ticket.Start(parts); err != nil {
-		refuse(w, err)
+		h.refuse(w, err)
 		return
 	}
 	client.serve()

@@ -51,12 +51,36 @@ type Handler struct {
 	// patterns of path.Match.
 	AllowOrigins []string
 
+	// Context makes the context of a session, whose values its agent's stream, its tools and its events
+	// get. It is called once a session is about to start. Nil: the request's own. In both cases
+	// [RequestID] is in it.
+	Context func(*http.Request) context.Context
+
+	// Refused is told of each request that doesn't become a session. Nil: nobody is.
+	Refused func(Refusal)
+
 	// Log is told of authorizations that fail. Nil: nobody is.
 	Log *slog.Logger
 }
 
+// Refusal is why a request doesn't become a session.
+type Refusal string
+
+// The refusals of a [Handler].
+const (
+	RefusedDraining      Refusal = "draining"
+	RefusedFull          Refusal = "full"
+	RefusedPrincipalFull Refusal = "principal_full"
+	RefusedDenied        Refusal = "denied"       // not authorized
+	RefusedUndecided     Refusal = "undecided"    // the authorization is not available
+	RefusedOrigin        Refusal = "origin"       // a run from a foreign page
+	RefusedHandshake     Refusal = "handshake"    // no WebSocket upgrade, or from a foreign page
+	RefusedBody          Refusal = "invalid_body" // of a run
+)
+
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = identify(w, r)
 	granted := h.authorize(w, r)
 	if granted == nil {
 		return // and has been answered
@@ -68,11 +92,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer ticket.Cancel()
 	client, err := accept(w, r, h.AllowOrigins)
 	if err != nil {
+		h.refused(RefusedHandshake)
 		return // and has been answered
 	}
 	parts := h.parts(granted, r)
-	parts.Client = client
+	parts.Client, parts.Transport = client, "websocket"
 	if _, err := ticket.Start(parts); err != nil {
+		h.refused(RefusedDraining)
 		_ = client.Close(actors.CloseGoingAway, actors.DefaultReason)
 	}
 }
@@ -95,7 +121,7 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *grant.Grant
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, granted *grant.Grant) *actors.Ticket {
 	ticket, err := h.Supervisor.AdmitAs(r.Context(), granted.Principal)
 	if err != nil {
-		refuse(w, err)
+		h.refuse(w, err)
 		return nil
 	}
 	return ticket
@@ -104,9 +130,14 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, granted *grant.G
 // parts are those of a session but for its client.
 func (h *Handler) parts(granted *grant.Grant, r *http.Request) actors.Session {
 	parts := actors.Session{
-		Agent:   h.Agents.Agent(granted.Agent, r.UserAgent()),
-		Remote:  r.RemoteAddr,
-		Prepare: func(start *dap.StartWorkflowRequest) error { return h.prepare(granted, start) },
+		Agent:     h.Agents.Agent(granted.Agent, r.UserAgent()),
+		AgentName: h.Agents.Name(granted.Agent),
+		Remote:    r.RemoteAddr,
+		Context:   r.Context(),
+		Prepare:   func(start *dap.StartWorkflowRequest) error { return h.prepare(granted, start) },
+	}
+	if h.Context != nil {
+		parts.Context = h.Context(r)
 	}
 	if h.Tools != nil {
 		parts.Tools = h.Tools(granted, r)
@@ -142,12 +173,14 @@ func orDefault(list []string, byDefault func() []string) []string {
 func (h *Handler) deny(w http.ResponseWriter, err error) {
 	var denied *grant.Denied
 	if errors.As(err, &denied) {
+		h.refused(RefusedDenied)
 		for name, values := range denied.Header {
 			w.Header()[name] = values
 		}
 		http.Error(w, denied.Reason, denied.Status)
 		return
 	}
+	h.refused(RefusedUndecided)
 	status := http.StatusBadGateway
 	if errors.Is(err, context.DeadlineExceeded) {
 		status = http.StatusGatewayTimeout
@@ -159,15 +192,22 @@ func (h *Handler) deny(w http.ResponseWriter, err error) {
 }
 
 // refuse answers a request that gets no ticket.
-func refuse(w http.ResponseWriter, err error) {
-	status, wait, text := http.StatusServiceUnavailable, retryAfterDraining, "draining, try again"
+func (h *Handler) refuse(w http.ResponseWriter, err error) {
+	reason, status, wait, text := RefusedDraining, http.StatusServiceUnavailable, retryAfterDraining, "draining, try again"
 	switch {
 	case errors.Is(err, actors.ErrFull):
-		wait, text = retryAfterFull, "full, try again later"
+		reason, wait, text = RefusedFull, retryAfterFull, "full, try again later"
 	case errors.Is(err, actors.ErrPrincipalFull):
-		status, wait, text = http.StatusTooManyRequests, retryAfterFull, "too many sessions, try again later"
+		reason, status, wait, text = RefusedPrincipalFull, http.StatusTooManyRequests, retryAfterFull, "too many sessions, try again later"
 	}
+	h.refused(reason)
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
 	w.Header().Set("Connection", "close")
 	http.Error(w, text, status)
+}
+
+func (h *Handler) refused(reason Refusal) {
+	if h.Refused != nil {
+		h.Refused(reason)
+	}
 }

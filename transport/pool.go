@@ -50,6 +50,9 @@ type PoolOptions struct {
 	// agent of sessions whose grant names none.
 	Target string
 
+	// Name is what the target is called in events and to operators. Empty: Target.
+	Name string
+
 	// TLS encrypts the connections to it. Nil: plaintext. Connections to agents that grants name are
 	// encrypted as the grant says, with this configuration if there is one.
 	TLS *tls.Config
@@ -71,6 +74,10 @@ type PoolOptions struct {
 
 	// DialOptions are added to the pool's own for Target, such as a dialer for connections in memory.
 	DialOptions []grpc.DialOption
+
+	// Interceptor is around the opening of every stream, such as one that passes trace context on.
+	// Nil: none.
+	Interceptor grpc.StreamClientInterceptor
 }
 
 // Pool is the connections to the agents. It opens one when every one it has is full, shares them
@@ -160,6 +167,28 @@ func (p *Pool) Serve(ctx context.Context) error {
 // The granted headers are sent in both cases. userAgent is the client's, and may be anything.
 func (p *Pool) Agent(granted grant.Target, userAgent string) actors.Agent {
 	return pooledAgent{p, route{granted.Address, granted.TLS, cleanUserAgent(userAgent)}, granted.Headers}
+}
+
+// Name is what the granted agent is called: by its address, or by the pool's own where it has none.
+func (p *Pool) Name(granted grant.Target) string {
+	return cmp.Or(granted.Address, p.options.Name, p.options.Target)
+}
+
+// PoolStats are a pool's connections and the streams on them, at one moment.
+type PoolStats struct {
+	Connections int
+	Streams     int
+}
+
+// Stats tells how many connections and streams there are.
+func (p *Pool) Stats() PoolStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stats := PoolStats{Connections: len(p.conns)}
+	for _, c := range p.conns {
+		stats.Streams += c.streams
+	}
+	return stats
 }
 
 // take finds a connection with room for one more stream, or opens one.
@@ -255,6 +284,9 @@ func (p *Pool) dial(to route) (*grpc.ClientConn, error) {
 			Backoff:           backoff.Config{BaseDelay: 500 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
+	}
+	if p.options.Interceptor != nil {
+		options = append(options, grpc.WithStreamInterceptor(p.options.Interceptor))
 	}
 	return grpc.NewClient(target, append(options, own...)...)
 }

@@ -35,6 +35,7 @@ type runClient struct {
 
 	cutting sync.Mutex
 	cut     bool // the response has no proper end
+	meter
 }
 
 func newRunClient(w http.ResponseWriter, r *http.Request, start *dap.ClientEvent) *runClient {
@@ -68,12 +69,15 @@ func (c *runClient) Send(action *dap.Action) error {
 	}
 	line := codec.NewBuffer()
 	defer line.Free()
-	var err error
-	if line.Bytes, err = codec.Append(line.Bytes, action); err != nil {
+	if err := encode(line, action); err != nil {
 		return err
 	}
 	line.Bytes = append(line.Bytes, '\n')
-	return c.write(line.Bytes)
+	if err := c.write(line.Bytes); err != nil {
+		return err
+	}
+	c.pass(&c.sent, len(line.Bytes))
+	return nil
 }
 
 // decline answers for the client that isn't there: an agent left without an answer stalls.

@@ -20,6 +20,7 @@ type wsClient struct {
 	wire  *wire
 	pings pinger
 	bad   map[actors.BadInput]int // nil until there is some
+	meter
 }
 
 // accept upgrades a request; a browser's from one of these origins or its own. On an error the
@@ -62,6 +63,7 @@ func (c *wsClient) receive() (*dap.ClientEvent, error) {
 	if err := buffer.Fill(message); err != nil {
 		return nil, err
 	}
+	c.pass(&c.received, len(buffer.Bytes))
 	event := new(dap.ClientEvent)
 	unknown, err := codec.DecodeCounting(buffer.Bytes, event)
 	if unknown {
@@ -107,14 +109,25 @@ func (c *wsClient) ended(err error) error {
 func (c *wsClient) Send(action *dap.Action) error {
 	buffer := codec.NewBuffer()
 	defer buffer.Free()
-	var err error
+	if err := encode(buffer, action); err != nil {
+		return err
+	}
+	if err := c.write(buffer.Bytes); err != nil {
+		return err
+	}
+	c.pass(&c.sent, len(buffer.Bytes))
+	return nil
+}
+
+// encode puts an action into a buffer, as JSON. An error is a [*actors.Fault].
+func encode(buffer *codec.Buffer, action *dap.Action) (err error) {
 	if buffer.Bytes, err = codec.Append(buffer.Bytes, action); err != nil {
 		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
 	}
 	if len(buffer.Bytes) > codec.MaxMessage { // as JSON; the agent's message was shorter
 		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error()}
 	}
-	return c.write(buffer.Bytes)
+	return nil
 }
 
 // write sends one message. A large one goes in several frames: between them the library can answer
