@@ -1,0 +1,154 @@
+package metrics
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
+)
+
+// snapshotTimeout bounds a scrape's wait for the supervisor. Prometheus' own is 10 s by default.
+const snapshotTimeout = 3 * time.Second
+
+// view is what is read anew for each scrape.
+type view struct {
+	options  Options
+	failures atomic.Uint64 // scrapes that got no snapshot
+
+	sessions, tickets, toolsRunning    *prometheus.Desc
+	messages, bytes                    *prometheus.Desc
+	draining, drainLeft, drainDeadline *prometheus.Desc
+	connections, streams               *prometheus.Desc
+	unguarded, storeFailures           *prometheus.Desc
+	scrapeErrors                       *prometheus.Desc
+}
+
+func newView(options Options) *view {
+	if options.Pool == nil {
+		options.Pool = func() transport.PoolStats { return transport.PoolStats{} }
+	}
+	if options.LeaseStore == nil {
+		options.LeaseStore = func() LeaseStats { return LeaseStats{} }
+	}
+	return &view{
+		options:       options,
+		sessions:      describe("sessions", "Sessions that there are.", "phase", "transport"),
+		tickets:       describe("tickets", "Requests that were admitted and are on their way to a session."),
+		toolsRunning:  describe("tool_calls_running", "Tool calls under way."),
+		messages:      describe("messages_total", "Messages that were received from clients and sent to them.", "direction"),
+		bytes:         describe("message_bytes_total", "Bytes of the messages that were received from clients and sent to them, as JSON.", "direction"),
+		draining:      describe("draining", "1 from the first moment of a drain of everything until it is resumed, as /readyz says; else 0."),
+		drainLeft:     describe("drain_sessions_left", "Sessions, and requests on their way to one, that the drains under way wait for.", "scope"),
+		drainDeadline: describe("drain_deadline_timestamp_seconds", "By when the last of the drains under way is over, in Unix time; 0: there is none.", "scope"),
+		connections:   describe("agent_connections", "Connections to agents."),
+		streams:       describe("agent_streams", "Streams on these connections."),
+		unguarded:     describe("leases_unguarded", "Leases that are held though the store could not be reached."),
+		storeFailures: describe("lease_store_failures_total", "Calls of the lease store that failed: leases asked for, rounds of renewal.", "operation"),
+		scrapeErrors:  describe("scrape_errors_total", "Scrapes without what the supervisor knows: it gave no snapshot in time."),
+	}
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prefix+name, help, labels, nil)
+}
+
+// Describe implements [prometheus.Collector].
+func (v *view) Describe(all chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		v.sessions, v.tickets, v.toolsRunning, v.messages, v.bytes, v.draining, v.drainLeft, v.drainDeadline,
+		v.connections, v.streams, v.unguarded, v.storeFailures, v.scrapeErrors,
+	} {
+		all <- desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (v *view) Collect(metrics chan<- prometheus.Metric) {
+	s := scrape{metrics}
+	ctx, cancel := context.WithTimeout(context.Background(), snapshotTimeout)
+	defer cancel()
+	snapshot, err := v.options.Snapshot(ctx)
+	if err != nil {
+		v.failures.Add(1)
+	} else {
+		v.collectSnapshot(s, &snapshot)
+	}
+	pool, leases := v.options.Pool(), v.options.LeaseStore()
+	s.gauge(v.connections, float64(pool.Connections))
+	s.gauge(v.streams, float64(pool.Streams))
+	s.gauge(v.unguarded, float64(leases.Unguarded))
+	s.counter(v.storeFailures, leases.Unavailable, "acquire")
+	s.counter(v.storeFailures, leases.Failures, "renew")
+	s.counter(v.scrapeErrors, v.failures.Load())
+}
+
+func (v *view) collectSnapshot(s scrape, snapshot *actors.Snapshot) {
+	v.collectSessions(s, snapshot.Sessions)
+	s.gauge(v.tickets, float64(snapshot.Tickets))
+	for direction, flow := range map[string]actors.Flow{"received": snapshot.Traffic.Received, "sent": snapshot.Traffic.Sent} {
+		s.counter(v.messages, flow.Messages, direction)
+		s.counter(v.bytes, flow.Bytes, direction)
+	}
+	draining := 0.0
+	if snapshot.State != actors.Serving {
+		draining = 1
+	}
+	s.gauge(v.draining, draining)
+	v.collectDrains(s, snapshot.Drains)
+}
+
+// collectSessions: one that has stopped is closing until its supervisor has heard of it.
+func (v *view) collectSessions(s scrape, sessions []actors.SessionInfo) {
+	type place struct{ phase, transport string }
+	transports, running := transports(), 0
+	count := make(map[place]int)
+	for i := range sessions {
+		info := &sessions[i]
+		count[place{min(info.Phase, actors.PhaseClosing).String(), transports.fold(info.Transport)}]++
+		running += info.ToolsRunning
+	}
+	for _, values := range combinations([]label{phases(), transports}) {
+		s.gauge(v.sessions, float64(count[place{values[0], values[1]}]), values...)
+	}
+	s.gauge(v.toolsRunning, float64(running))
+}
+
+func (v *view) collectDrains(s scrape, drains []actors.DrainStatus) {
+	left, deadline := make(map[string]int), make(map[string]time.Time)
+	for _, d := range drains {
+		if d.Over {
+			continue
+		}
+		scope := scopeOf(d)
+		left[scope] += d.Left
+		if d.Deadline.After(deadline[scope]) {
+			deadline[scope] = d.Deadline
+		}
+	}
+	for _, scope := range scopes().values {
+		s.gauge(v.drainLeft, float64(left[scope]), scope)
+		s.gauge(v.drainDeadline, unixSeconds(deadline[scope]), scope)
+	}
+}
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+// scrape takes the metrics of one scrape.
+type scrape struct{ metrics chan<- prometheus.Metric }
+
+func (s scrape) gauge(desc *prometheus.Desc, value float64, labels ...string) {
+	s.metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func (s scrape) counter(desc *prometheus.Desc, value uint64, labels ...string) {
+	s.metrics <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
+}
