@@ -23,7 +23,7 @@ type Opener func(ctx context.Context) (dap.DuoWorkflow_TrackSelfHostedExecuteWor
 type Tool struct {
 	open    Opener
 	headers metadata.MD
-	life    context.Context // of the streams
+	life    context.Context // of the streams, from Open on
 	cut     context.CancelFunc
 
 	turn   chan struct{} // full while the stream is opened, written to or closed, each of which may block
@@ -40,13 +40,15 @@ var _ actors.Tool = (*Tool)(nil)
 
 // New makes a tool that opens its streams with open, and sends headers as their metadata.
 func New(open Opener, headers map[string]string) *Tool {
-	t := &Tool{open: open, headers: metadata.New(headers), turn: make(chan struct{}, 1)}
-	t.life, t.cut = context.WithCancel(context.Background())
-	return t
+	return &Tool{open: open, headers: metadata.New(headers), turn: make(chan struct{}, 1)}
 }
 
-// Open implements [actors.Tool]: the stream is opened when it is needed.
-func (t *Tool) Open(context.Context, *dap.StartWorkflowRequest) error { return nil }
+// Open implements [actors.Tool]: the stream is opened when it is needed. It has the
+// values of ctx, and not its end.
+func (t *Tool) Open(ctx context.Context, _ *dap.StartWorkflowRequest) error {
+	t.life, t.cut = context.WithCancel(context.WithoutCancel(ctx))
+	return nil
+}
 
 // Takes tells whether action is a trackLlmCallForSelfHosted.
 func (t *Tool) Takes(action *dap.Action) bool { return action.GetTrackLlmCallForSelfHosted() != nil }
