@@ -73,9 +73,11 @@ type DrainStatus struct {
 	Killed   []string // when it is over: the sessions that had to be killed, and the services
 }
 
-// Snapshot tells how everything stands.
+// Snapshot tells how everything stands. It takes the supervisor a moment for each session.
 func (s *Supervisor) Snapshot(ctx context.Context) (Snapshot, error) {
-	return ask[Snapshot](ctx, s, func(reply chan<- Snapshot) any { return look{reply} })
+	view, err := ask[Snapshot](ctx, s, func(reply chan<- Snapshot) any { return look{reply} })
+	slices.SortFunc(view.Sessions, func(a, b SessionInfo) int { return a.Started.Compare(b.Started) }) // not on the actor's time
+	return view, err
 }
 
 type look struct{ reply chan<- Snapshot }
@@ -89,7 +91,7 @@ func (s *supervisor) snapshot() Snapshot {
 		Final:    s.draining != nil && !s.draining.Standby,
 		Drains:   slices.Clone(s.past),
 	}
-	for _, c := range s.oldestFirst() {
+	for _, c := range s.sessions {
 		info := c.info()
 		view.Sessions = append(view.Sessions, info)
 		view.Traffic.add(info.Traffic)
