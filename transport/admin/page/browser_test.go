@@ -26,30 +26,30 @@ func (b *backend) postsNow() []string {
 func TestSessionsArriveAndChangePhaseInPlace(t *testing.T) {
 	b := newBackend(t)
 	p := open(t, b, "")
-	p.waitText("#state-word", "serving")
-	p.waitText("#nothing", "No sessions are open.")
+	p.WaitText("#state-word", "serving")
+	p.WaitText("#nothing", "No sessions are open.")
 
 	b.add(2, nil)
-	p.waitText("#rows tr:nth-child(2) th", "workflow-00001")
-	p.waitText("#count-all", "2")
-	if got := p.text("#rows tr:first-child [data-column=messages]"); got != "3 / 9" {
+	p.WaitText("#rows tr:nth-child(2) th", "workflow-00001")
+	p.WaitText("#count-all", "2")
+	if got := p.Text("#rows tr:first-child [data-column=messages]"); got != "3 / 9" {
 		t.Errorf("messages: %q", got)
 	}
-	if got := p.text("#rows tr:first-child [data-column=bytes]"); got != "2.3 KiB / 18.5 KiB" {
+	if got := p.Text("#rows tr:first-child [data-column=bytes]"); got != "2.3 KiB / 18.5 KiB" {
 		t.Errorf("bytes: %q", got)
 	}
 
 	eval[bool](p, `(window.row = document.querySelector("#rows tr"), window.row.querySelector("button").focus(), true)`)
 	b.locked(func() { b.enter(b.sessions[0], "stopping", "agent") })
-	p.waitFor(`window.row.dataset.phase === "stopping" && window.row.cells[10].textContent === "agent"`)
-	p.waitText("#count-stopping", "1")
+	p.WaitFor(`window.row.dataset.phase === "stopping" && window.row.cells[10].textContent === "agent"`)
+	p.WaitText("#count-stopping", "1")
 	if !eval[bool](p, `window.row.isConnected && window.row.contains(document.activeElement)`) {
 		t.Error("the row was made anew, or lost the focus")
 	}
 
 	b.end(1, "client_gone")
-	p.waitFor(`!window.row.isConnected`)
-	p.waitContains("#ended-list li", "workflow-00000client gone1001 server shutdown")
+	p.WaitFor(`!window.row.isConnected`)
+	p.WaitContains("#ended-list li", "workflow-00000client gone1001 server shutdown")
 	if !eval[bool](p, `document.activeElement.id === "table-box"`) {
 		t.Error("the focus fell off the page with the session that had it")
 	}
@@ -59,14 +59,14 @@ func TestRowsMoveAroundTheOneThatHasTheFocus(t *testing.T) {
 	b := newBackend(t)
 	b.add(5, nil)
 	p := open(t, b, "#sort=-messages")
-	p.waitText("#rows tr:first-child th", "workflow-00004")
+	p.WaitText("#rows tr:first-child th", "workflow-00004")
 	eval[bool](p, `(window.button = document.querySelector("#rows tr:nth-child(2) button"), window.button.focus(),
 		window.blurred = false, window.button.addEventListener("blur", () => window.blurred = true), true)`)
 	b.locked(func() {
 		b.sessions[0].Sent.Messages = 9000
 		b.sessions[4].Sent.Messages = 0
 	})
-	p.waitFor(`[...document.querySelectorAll("#rows th")].map((th) => th.textContent.slice(-1)).join("") === "03214"`)
+	p.WaitFor(`[...document.querySelectorAll("#rows th")].map((th) => th.textContent.slice(-1)).join("") === "03214"`)
 	if !eval[bool](p, `document.activeElement === window.button && !window.blurred`) {
 		t.Error("the focus was lost")
 	}
@@ -84,11 +84,11 @@ func (p *tab) watchTasks() {
 }
 
 func (p *tab) checkTasks() {
-	p.t.Helper()
+	p.T.Helper()
 	longest := time.Duration(eval[float64](p, "window.longest") * float64(time.Millisecond))
-	p.t.Logf("the longest task took %v", longest)
+	p.T.Logf("the longest task took %v", longest)
 	if longest > frozen {
-		p.t.Errorf("the page was frozen for %v", longest)
+		p.T.Errorf("the page was frozen for %v", longest)
 	}
 }
 
@@ -97,29 +97,29 @@ func TestTenThousandSessionsArePagedAndSorted(t *testing.T) {
 	b.add(10_000, nil)
 	p := open(t, b, "")
 	p.watchTasks()
-	p.waitText("#count-all", "10,000")
-	p.waitText("#range", "1 to 50 of 10,000")
+	p.WaitText("#count-all", "10,000")
+	p.WaitText("#range", "1 to 50 of 10,000")
 	if n := eval[int](p, `document.querySelectorAll("#rows tr").length`); n != 50 {
 		t.Errorf("the table has %d rows", n)
 	}
 
-	p.click("[data-page=next]")
-	p.waitText("#rows th", "workflow-00050")
-	p.click("[data-page=last]")
-	p.waitText("#range", "9,951 to 10,000 of 10,000")
-	p.click("[data-column=workflow] button")
-	p.waitText("#rows th", "workflow-00000")
-	p.click("[data-column=workflow] button")
-	p.waitText("#rows th", "workflow-09999")
+	p.Click("[data-page=next]")
+	p.WaitText("#rows th", "workflow-00050")
+	p.Click("[data-page=last]")
+	p.WaitText("#range", "9,951 to 10,000 of 10,000")
+	p.Click("[data-column=workflow] button")
+	p.WaitText("#rows th", "workflow-00000")
+	p.Click("[data-column=workflow] button")
+	p.WaitText("#rows th", "workflow-09999")
 	if got := eval[string](p, `document.querySelector("[data-sort=workflow]").getAttribute("aria-sort")`); got != "descending" {
 		t.Errorf("aria-sort is %q", got)
 	}
-	p.click("[data-page=next]")
-	p.waitText("#range", "51 to 100 of 10,000")
+	p.Click("[data-page=next]")
+	p.WaitText("#range", "51 to 100 of 10,000")
 	p.checkTasks()
 
-	p.do(chromedp.Reload())
-	p.waitText("#rows th", "workflow-09949")
+	p.Do(chromedp.Reload())
+	p.WaitText("#rows th", "workflow-09949")
 	if got := eval[string](p, "location.hash"); got != "#sort=-workflow&offset=50" {
 		t.Errorf("the hash is %s", got)
 	}
@@ -134,9 +134,9 @@ func TestTenThousandSessionsThatEndAtOnceDontFreezeThePage(t *testing.T) {
 	for range 100 {
 		b.end(100, "drained")
 	}
-	p.waitText("#state-word", "drained")
-	p.waitText("#count-all", "0")
-	p.waitContains(".legend", "10,000drained")
+	p.WaitText("#state-word", "drained")
+	p.WaitText("#count-all", "0")
+	p.WaitContains(".legend", "10,000drained")
 	if n := eval[int](p, `document.querySelectorAll("#ended-list li").length`); n != 20 {
 		t.Errorf("%d ended sessions are listed", n)
 	}
@@ -157,21 +157,21 @@ func TestFiltersNarrowTheTableAndSurviveAReload(t *testing.T) {
 		}
 	})
 	p := open(t, b, "#offset=150")
-	p.waitText("#range", "151 to 200 of 200")
-	p.do(chromedp.SendKeys(chromedp.CSS("#filter-q"), "workflow-001"))
-	p.waitText("#range", "1 to 50 of 100")
-	p.do(chromedp.SetValue(chromedp.CSS("#filter-phase"), "closing"))
+	p.WaitText("#range", "151 to 200 of 200")
+	p.Do(chromedp.SendKeys(chromedp.CSS("#filter-q"), "workflow-001"))
+	p.WaitText("#range", "1 to 50 of 100")
+	p.Do(chromedp.SetValue(chromedp.CSS("#filter-phase"), "closing"))
 	eval[bool](p, `document.getElementById("filter-phase").dispatchEvent(new Event("change", {bubbles: true}))`)
-	p.waitText("#range", "1 to 2 of 2")
-	p.do(chromedp.Reload())
-	p.waitText("#range", "1 to 2 of 2")
+	p.WaitText("#range", "1 to 2 of 2")
+	p.Do(chromedp.Reload())
+	p.WaitText("#range", "1 to 2 of 2")
 	if got := eval[string](p, `document.getElementById("filter-q").value + document.getElementById("filter-phase").value`); got != "workflow-001closing" {
 		t.Errorf("the filters show %q", got)
 	}
 	eval[bool](p, `(location.hash = "#q=nobody", true)`)
-	p.waitText("#nothing", "No open session matches.")
+	p.WaitText("#nothing", "No open session matches.")
 	eval[bool](p, `(location.hash = "#phase=nonsense&sort=nonsense&offset=-3", true)`)
-	p.waitText("#range", "1 to 50 of 200")
+	p.WaitText("#range", "1 to 50 of 200")
 }
 
 func TestEventsMakeThePageReadFourTimesASecondAtMost(t *testing.T) {
@@ -183,7 +183,7 @@ func TestEventsMakeThePageReadFourTimesASecondAtMost(t *testing.T) {
 		b.locked(func() { b.enter(b.sessions[0], "serving", fmt.Sprint("change ", i)) })
 		time.Sleep(5 * time.Millisecond) // what they are spread over; the bound below holds for any
 	}
-	p.waitText("#rows [data-column=waits]", "change 199")
+	p.WaitText("#rows [data-column=waits]", "change 199")
 	if n, most := b.readsNow()-before, 2+int(time.Since(began)/(250*time.Millisecond)); n > most {
 		t.Errorf("%d reads, where %d are the most", n, most)
 	}
@@ -194,54 +194,54 @@ func TestWhatOthersDrainAndResumeIsShown(t *testing.T) {
 	b.add(1, nil)
 	p := open(t, b, "")
 	b.locked(func() { b.state = "draining"; b.begin(false, patience, b.sessions) })
-	p.waitText("#state-word", "draining")
-	p.waitFor(`!document.getElementById("resume").hidden && document.getElementById("drain-all").hidden`)
+	p.WaitText("#state-word", "draining")
+	p.WaitFor(`!document.getElementById("resume").hidden && document.getElementById("drain-all").hidden`)
 	b.end(1, "drained")
-	p.waitText("#state-word", "drained")
+	p.WaitText("#state-word", "drained")
 	b.locked(b.resume)
-	p.waitText("#state-word", "serving")
-	p.waitFor(`document.getElementById("resume").hidden && !document.getElementById("drain-all").hidden`)
+	p.WaitText("#state-word", "serving")
+	p.WaitFor(`document.getElementById("resume").hidden && !document.getElementById("drain-all").hidden`)
 }
 
 func TestAPageThatIsNoMoreTurnsIntoTheLastOne(t *testing.T) {
 	b := newBackend(t)
 	b.add(120, nil)
 	p := open(t, b, "#offset=100")
-	p.waitText("#range", "101 to 120 of 120")
+	p.WaitText("#range", "101 to 120 of 120")
 	b.end(60, "completed")
-	p.waitText("#range", "51 to 60 of 60")
+	p.WaitText("#range", "51 to 60 of 60")
 }
 
 func TestOneSessionIsDrainedByKeyboardAlone(t *testing.T) {
 	b := newBackend(t)
 	b.add(3, nil)
 	p := open(t, b, "")
-	p.tabTo("#rows tr:nth-child(2) button")
-	p.press(kb.Enter, 1)
-	p.waitFor(`document.getElementById("confirm").open`)
-	p.waitText("#confirm-title", "Drain workflow-00001?")
+	p.TabTo("#rows tr:nth-child(2) button")
+	p.Press(kb.Enter, 1)
+	p.WaitFor(`document.getElementById("confirm").open`)
+	p.WaitText("#confirm-title", "Drain workflow-00001?")
 	if !eval[bool](p, `document.activeElement.id === "confirm-cancel"`) {
 		t.Error("the dialog doesn't begin with Cancel")
 	}
-	p.press(kb.Escape, 1)
-	p.waitFor(`!document.getElementById("confirm").open && document.activeElement.matches("#rows tr:nth-child(2) button")`)
+	p.Press(kb.Escape, 1)
+	p.WaitFor(`!document.getElementById("confirm").open && document.activeElement.matches("#rows tr:nth-child(2) button")`)
 
-	p.press(kb.Enter, 1)
-	p.waitFor(`document.getElementById("confirm").open`)
-	p.press(kb.Tab, 1)
-	p.screenshot("confirm-one")
-	p.press(kb.Enter, 1)
-	p.waitText("#rows tr:nth-child(2) [data-column=waits]", "agent")
-	p.waitContains(".drain h3", "Drain of 1 session")
-	p.waitContains("#said", "Drain of 1 session started")
+	p.Press(kb.Enter, 1)
+	p.WaitFor(`document.getElementById("confirm").open`)
+	p.Press(kb.Tab, 1)
+	p.Screenshot("confirm-one")
+	p.Press(kb.Enter, 1)
+	p.WaitText("#rows tr:nth-child(2) [data-column=waits]", "agent")
+	p.WaitContains(".drain h3", "Drain of 1 session")
+	p.WaitContains("#said", "Drain of 1 session started")
 	if got := b.postsNow(); !slices.Equal(got, []string{"/sessions/s00001-7f3a9c41/drain"}) {
 		t.Errorf("posted: %q", got)
 	}
-	if got := p.text("#state-word"); got != "serving" {
+	if got := p.Text("#state-word"); got != "serving" {
 		t.Errorf("the gateway is shown as %s", got)
 	}
 
-	p.press(kb.Enter, 1) // the button still has the focus, and does nothing any more
+	p.Press(kb.Enter, 1) // the button still has the focus, and does nothing any more
 	if eval[bool](p, `document.getElementById("confirm").open`) {
 		t.Error("who was told can be told again")
 	}
@@ -260,52 +260,52 @@ func TestAConfirmationThatIsAskedAgainAtOnceIsHeeded(t *testing.T) {
 		document.querySelector("#rows button").click();
 		return closed;
 	})()`)
-	p.click("#confirm-go")
-	p.waitText("#rows [data-column=waits]", "agent")
+	p.Click("#confirm-go")
+	p.WaitText("#rows [data-column=waits]", "agent")
 }
 
 func TestADrainIsSeenFromItsConfirmationToItsEnd(t *testing.T) {
 	b := newBackend(t)
 	b.add(40, nil)
 	p := open(t, b, "")
-	p.screenshot("desktop-light")
+	p.Screenshot("desktop-light")
 	p.drainsAll(b)
 	p.seesTheBarMove(b)
 	p.seesTheEnd(b)
 
-	p.click("#resume")
-	p.waitText("#confirm-title", "Resume?")
-	p.click("#confirm-go")
-	p.waitText("#state-word", "serving")
-	p.waitContains("#said", "Serving again")
+	p.Click("#resume")
+	p.WaitText("#confirm-title", "Resume?")
+	p.Click("#confirm-go")
+	p.WaitText("#state-word", "serving")
+	p.WaitContains("#said", "Serving again")
 }
 
 // drainsAll drains 40 sessions, which are then waited for.
 func (p *tab) drainsAll(b *backend) {
-	p.t.Helper()
-	p.click("#drain-all")
-	p.waitText("#confirm-title", "Drain all 40 sessions?")
-	p.do(chromedp.SendKeys(chromedp.CSS("#confirm-grace"), "2.5"), chromedp.SendKeys(chromedp.CSS("#confirm-deadline"), "119"))
-	p.screenshot("confirm-all")
-	p.click("#confirm-go")
-	p.waitText("#state-word", "draining")
-	p.waitContains("#said", "Drain of 40 sessions started")
+	p.T.Helper()
+	p.Click("#drain-all")
+	p.WaitText("#confirm-title", "Drain all 40 sessions?")
+	p.Do(chromedp.SendKeys(chromedp.CSS("#confirm-grace"), "2.5"), chromedp.SendKeys(chromedp.CSS("#confirm-deadline"), "119"))
+	p.Screenshot("confirm-all")
+	p.Click("#confirm-go")
+	p.WaitText("#state-word", "draining")
+	p.WaitContains("#said", "Drain of 40 sessions started")
 	if got := b.postsNow(); !slices.Equal(got, []string{"/drain deadline=119s&grace=2.5s"}) {
-		p.t.Errorf("posted: %q", got)
+		p.T.Errorf("posted: %q", got)
 	}
 	if !eval[bool](p, `document.activeElement.id === "drains-title"`) {
-		p.t.Error("the focus fell off the page with the button")
+		p.T.Error("the focus fell off the page with the button")
 	}
-	p.waitFor(`document.querySelectorAll("#holding-list li").length === 20`)
-	p.waitText("#holding-list .why", "agent has not ended its stream")
-	if got := p.text("#holding-more"); got != "The 20 oldest of the 40 that were told and are left." {
-		p.t.Errorf("who is not shown: %q", got)
+	p.WaitFor(`document.querySelectorAll("#holding-list li").length === 20`)
+	p.WaitText("#holding-list .why", "agent has not ended its stream")
+	if got := p.Text("#holding-more"); got != "The 20 oldest of the 40 that were told and are left." {
+		p.T.Errorf("who is not shown: %q", got)
 	}
 }
 
 // seesTheBarMove lets 24 of the 40 end, and the others come to different points.
 func (p *tab) seesTheBarMove(b *backend) {
-	p.t.Helper()
+	p.T.Helper()
 	b.end(7, "completed")
 	b.end(15, "drained")
 	b.end(2, "client_gone")
@@ -315,33 +315,33 @@ func (p *tab) seesTheBarMove(b *backend) {
 		b.drains[0].Untold = 4
 		b.progress(b.drains[0])
 	})
-	p.waitText("#holding-list .why", "client has not answered the close frame")
-	p.waitFor(progressIs(24))
-	p.waitContains(".legend", "7completed")
-	p.waitContains(".legend", "4left, not told yet")
-	p.waitContains("#said", "Drain: half of the sessions are gone")
+	p.WaitText("#holding-list .why", "client has not answered the close frame")
+	p.WaitFor(progressIs(24))
+	p.WaitContains(".legend", "7completed")
+	p.WaitContains(".legend", "4left, not told yet")
+	p.WaitContains("#said", "Drain: half of the sessions are gone")
 	if grown := eval[float64](p, `document.querySelector("[data-what=drained]").getBoundingClientRect().width / document.querySelector(".bar").clientWidth`); grown < 0.2 || grown > 0.5 {
-		p.t.Errorf("15 of 40 take %.2f of the bar", grown)
+		p.T.Errorf("15 of 40 take %.2f of the bar", grown)
 	}
-	p.waitFor(`/^1m [0-9]{2}s to the deadline$/.test(document.querySelector(".clock").textContent)`)
-	before := p.text(".clock")
-	p.waitFor(fmt.Sprintf("document.querySelector('.clock').textContent !== %q", before))
-	p.screenshot("drain-midway")
+	p.WaitFor(`/^1m [0-9]{2}s to the deadline$/.test(document.querySelector(".clock").textContent)`)
+	before := p.Text(".clock")
+	p.WaitFor(fmt.Sprintf("document.querySelector('.clock').textContent !== %q", before))
+	p.Screenshot("drain-midway")
 }
 
 // seesTheEnd lets the last 16 end, 3 of them killed.
 func (p *tab) seesTheEnd(b *backend) {
-	p.t.Helper()
+	p.T.Helper()
 	b.end(13, "drained")
 	b.end(3, "killed")
-	p.waitText("#state-word", "drained")
-	p.waitContains("#said", "Drain finished in")
-	p.waitContains(".clock", "finished in")
-	p.waitContains(".killed-ids", "s00037-7f3a9c41, s00038-7f3a9c41, s00039-7f3a9c41")
-	p.waitFor(`document.getElementById("holding").hidden`)
-	p.waitText("#count-all", "0")
+	p.WaitText("#state-word", "drained")
+	p.WaitContains("#said", "Drain finished in")
+	p.WaitContains(".clock", "finished in")
+	p.WaitContains(".killed-ids", "s00037-7f3a9c41, s00038-7f3a9c41, s00039-7f3a9c41")
+	p.WaitFor(`document.getElementById("holding").hidden`)
+	p.WaitText("#count-all", "0")
 	eval[bool](p, `Promise.allSettled(document.getAnimations().map((one) => one.finished)).then(() => true)`)
-	p.screenshot("drain-over")
+	p.Screenshot("drain-over")
 }
 
 func progressIs(ended int) string {
@@ -353,13 +353,13 @@ func TestWhatClientsAndAgentsSendStaysText(t *testing.T) {
 	b := newBackend(t)
 	b.add(2, func(_ int, s *session) { s.Workflow, s.Remote, s.Agent = hostile, hostile, hostile })
 	p := open(t, b, "")
-	p.waitText("#rows th", hostile)
-	p.click("#rows button")
-	p.waitText("#confirm-title", "Drain "+hostile+"?")
-	p.click("#confirm-go")
-	p.waitText("#holding-list .who", hostile)
+	p.WaitText("#rows th", hostile)
+	p.Click("#rows button")
+	p.WaitText("#confirm-title", "Drain "+hostile+"?")
+	p.Click("#confirm-go")
+	p.WaitText("#holding-list .who", hostile)
 	b.end(1, hostile)
-	p.waitText("#ended-list .who", hostile)
+	p.WaitText("#ended-list .who", hostile)
 	if n := eval[int](p, `document.images.length`); n != 0 {
 		t.Errorf("%d images were made of text", n)
 	}
@@ -377,7 +377,7 @@ func TestAPhoneShowsCardsAndScrollsOneWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := openIn(ctx, t, b, "")
-	p.waitText("#range", "1 to 50 of 60")
+	p.WaitText("#range", "1 to 50 of 60")
 	fits := `document.documentElement.scrollWidth <= document.documentElement.clientWidth`
 	if !eval[bool](p, fits) {
 		t.Error("the page scrolls sideways")
@@ -389,14 +389,14 @@ func TestAPhoneShowsCardsAndScrollsOneWay(t *testing.T) {
 	if got := eval[[]string](p, outside); len(got) > 0 {
 		t.Errorf("out of reach, or too small: %q", got)
 	}
-	p.screenshot("phone")
-	p.do(chromedp.ScrollIntoView(chromedp.CSS("#rows tr:nth-child(3) button")), chromedp.Click(chromedp.CSS("#rows tr:nth-child(3) button")))
-	p.waitText("#confirm-title", "Drain workflow-00002?")
-	p.screenshot("phone-confirm")
-	p.click("#confirm-go")
-	p.waitText("#holding-list .who", "workflow-00002")
+	p.Screenshot("phone")
+	p.Do(chromedp.ScrollIntoView(chromedp.CSS("#rows tr:nth-child(3) button")), chromedp.Click(chromedp.CSS("#rows tr:nth-child(3) button")))
+	p.WaitText("#confirm-title", "Drain workflow-00002?")
+	p.Screenshot("phone-confirm")
+	p.Click("#confirm-go")
+	p.WaitText("#holding-list .who", "workflow-00002")
 	eval[bool](p, `(scrollTo(0, 0), true)`)
-	p.screenshot("phone-drain")
+	p.Screenshot("phone-drain")
 	if !eval[bool](p, fits) {
 		t.Error("the page scrolls sideways during a drain")
 	}
@@ -437,8 +437,8 @@ func TestTextContrastsWithItsGround(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := openIn(ctx, t, b, "")
-			p.waitFor(`document.querySelectorAll("#holding-list li").length === 8`)
-			p.screenshot("scheme-" + scheme)
+			p.WaitFor(`document.querySelectorAll("#holding-list li").length === 8`)
+			p.Screenshot("scheme-" + scheme)
 			for _, state := range []string{"serving", "draining", "drained", "lost"} {
 				eval[bool](p, fmt.Sprintf(`(document.getElementById("state").dataset.state = %q, true)`, state))
 				p.contrast(4.5, "#state-word", "#state-more")
@@ -451,10 +451,10 @@ func TestTextContrastsWithItsGround(t *testing.T) {
 }
 
 func (p *tab) contrast(least float64, selectors ...string) {
-	p.t.Helper()
+	p.T.Helper()
 	for selector, got := range eval[map[string]float64](p, fmt.Sprintf("(%s)([%s])", contrasts, quoted(selectors))) {
 		if got < least {
-			p.t.Errorf("%s: a contrast of %.2f", selector, got)
+			p.T.Errorf("%s: a contrast of %.2f", selector, got)
 		}
 	}
 }
@@ -471,44 +471,44 @@ func TestALostGatewayIsToldAndFoundAgain(t *testing.T) {
 	b := newBackend(t)
 	b.add(3, nil)
 	p := open(t, b, "", "Failed to load resource")
-	p.waitText("#count-all", "3")
+	p.WaitText("#count-all", "3")
 	b.stop()
-	p.waitText("#state-word", "connection lost")
-	p.waitContains("#said", "Connection lost")
-	p.screenshot("lost")
+	p.WaitText("#state-word", "connection lost")
+	p.WaitContains("#said", "Connection lost")
+	p.Screenshot("lost")
 
 	b.start(b.address, "another-token")
 	b.add(1, func(_ int, s *session) { s.Workflow = "of the new process" })
-	p.waitText("#state-word", "serving")
-	p.waitText("#rows th", "of the new process")
-	p.waitText("#count-all", "1")
-	p.waitContains("#said", "Connected again")
+	p.WaitText("#state-word", "serving")
+	p.WaitText("#rows th", "of the new process")
+	p.WaitText("#count-all", "1")
+	p.WaitContains("#said", "Connected again")
 
-	p.click("#rows button")
-	p.click("#confirm-go")
-	p.waitContains("#problem", "the gateway was restarted: reload the page")
+	p.Click("#rows button")
+	p.Click("#confirm-go")
+	p.WaitContains("#problem", "the gateway was restarted: reload the page")
 	if got := b.postsNow(); len(got) > 0 {
 		t.Errorf("posted: %q", got)
 	}
-	p.do(chromedp.Reload())
-	p.waitText("#rows th", "of the new process")
-	p.click("#rows button")
-	p.click("#confirm-go")
-	p.waitText("#rows [data-column=waits]", "agent")
+	p.Do(chromedp.Reload())
+	p.WaitText("#rows th", "of the new process")
+	p.Click("#rows button")
+	p.Click("#confirm-go")
+	p.WaitText("#rows [data-column=waits]", "agent")
 }
 
 func TestWhatTheGatewayRefusesIsToldInItsWords(t *testing.T) {
 	b := newBackend(t)
 	b.add(1, nil)
 	p := open(t, b, "", "Failed to load resource")
-	p.waitText("#count-all", "1")
-	p.click("#rows button")
+	p.WaitText("#count-all", "1")
+	p.Click("#rows button")
 	b.end(1, "completed")
-	p.waitText("#count-all", "0")
-	p.click("#confirm-go")
-	p.waitContains("#problem", "Draining workflow-00000 failed: no such session")
-	p.click("#problem button")
-	p.waitText("#problem", "")
+	p.WaitText("#count-all", "0")
+	p.Click("#confirm-go")
+	p.WaitContains("#problem", "Draining workflow-00000 failed: no such session")
+	p.Click("#problem button")
+	p.WaitText("#problem", "")
 }
 
 func TestAPageWithoutItsTokenSaysSo(t *testing.T) {
@@ -517,11 +517,11 @@ func TestAPageWithoutItsTokenSaysSo(t *testing.T) {
 	b.start(b.address, "")
 	b.add(1, nil)
 	p := open(t, b, "")
-	p.waitContains("#problem", "without its token")
-	p.click("#problem button")
-	p.click("#drain-all")
-	p.click("#confirm-go")
-	p.waitContains("#problem", "without its token")
+	p.WaitContains("#problem", "without its token")
+	p.Click("#problem button")
+	p.Click("#drain-all")
+	p.Click("#confirm-go")
+	p.WaitContains("#problem", "without its token")
 	if got := b.postsNow(); len(got) > 0 {
 		t.Errorf("posted: %q", got)
 	}
