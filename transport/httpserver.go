@@ -21,30 +21,122 @@ const (
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 32 << 10
 
-	// firstRequestTimeout is what a connection has to bring its first request once the server was
-	// told to stop.
-	firstRequestTimeout = 250 * time.Millisecond
+	// settleTimeout is what a connection has to bring its first request, and to have it answered, once
+	// nobody is accepted any more.
+	settleTimeout = 250 * time.Millisecond
 )
 
 // HTTPServer serves a handler on a listener, with limits on headers, bodies, and time. As a service
 // it belongs to the stage AfterSessions: it then refuses new sessions in words for as long as the
-// sessions drain, instead of not answering.
+// sessions drain, instead of not answering. Where somebody else holds the listening socket too, and
+// hands it to the next process, [HTTPServer.StopAccepting] leaves newcomers to that one instead.
 type HTTPServer struct {
 	Listener net.Listener
 	Handler  http.Handler
 	Log      *slog.Logger // of what goes wrong with a connection. Nil: nothing is logged
+
+	// OnShutdown is called once when Serve is told to stop, with the listener closed, before any
+	// request is waited for: it is to end the long responses, which would not end by themselves, and
+	// those that a connection accepted before still asks for. Serve waits for its return. Nil: there
+	// are none.
+	OnShutdown func()
+
+	mu      sync.Mutex
+	shut    bool     // the listener was closed on purpose
+	shutErr error    // how that went
+	serving *serving // nil: Serve was not called yet
+}
+
+// serving is a server at work.
+type serving struct {
+	server  *http.Server
+	pending *pendingConns
+	ended   chan struct{} // closed when nobody is accepted any more
+	err     error         // why, once ended is closed
 }
 
 // Serve implements [actors.Service]. It closes the listener, and lets requests under way finish
-// within the drain's time.
+// within the drain's time. It is called once.
 func (s *HTTPServer) Serve(ctx context.Context) error {
+	v := s.begin()
+	go v.accept(s.Listener)
+	select {
+	case <-v.ended:
+		if !s.isShut() {
+			return errors.Join(v.err, v.server.Close())
+		}
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	limit := actors.OutOfTime(ctx)
+	// Shutdown drops a first request that is on its way, and waits 5 s for one that isn't. So the
+	// listener goes first, and who got through it is answered.
+	_, err := s.shutListener()
+	<-v.ended
+	if s.OnShutdown != nil {
+		s.OnShutdown()
+	}
+	if !v.pending.settle(limit) {
+		v.pending.closeNew()
+	}
+	if e := v.server.Shutdown(limit); e != nil {
+		err = errors.Join(err, e, v.server.Close())
+	}
+	return err
+}
+
+// StopAccepting closes the listener, and returns when nobody who was accepted waits for an answer any
+// more, after 250 ms or when ctx is done at the latest. Serve goes on with the connections that there
+// are until it is told to stop; each gets "Connection: close" with its next answer, and idle ones are
+// closed.
+//
+// It is for a listener whose socket systemd or another process holds too: called before the drain
+// ends admission, it leaves those who come from now on in the socket's backlog, for whoever accepts
+// next, and nobody is refused. A request that takes longer than 250 ms to be authorized is still
+// admitted if the drain's delay is that long.
+//
+// It may be called at any time, more than once, and before Serve, which then accepts nobody. The
+// error is the listener's.
+func (s *HTTPServer) StopAccepting(ctx context.Context) error {
+	v, err := s.shutListener()
+	if v == nil {
+		return err
+	}
+	select {
+	case <-v.ended:
+	case <-ctx.Done():
+	}
+	v.server.SetKeepAlivesEnabled(false)
+	v.pending.settle(ctx)
+	return err
+}
+
+// shutListener closes the listener the first time, and returns what there is to wait for.
+func (s *HTTPServer) shutListener() (*serving, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.shut {
+		s.shut = true
+		s.shutErr = s.Listener.Close()
+	}
+	return s.serving, s.shutErr
+}
+
+func (s *HTTPServer) isShut() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shut
+}
+
+// begin makes the server known to StopAccepting before it accepts anybody.
+func (s *HTTPServer) begin() *serving {
 	log := s.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	unused := newUnusedConns()
+	pending := newPendingConns()
 	server := &http.Server{
-		ConnState:         unused.track,
+		ConnState:         pending.track,
 		Handler:           http.MaxBytesHandler(s.Handler, codec.MaxMessage),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
@@ -53,82 +145,71 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(s.Listener) }()
-	select {
-	case err := <-failed:
-		return errors.Join(err, server.Close())
-	case <-ctx.Done():
-	}
-	limit := actors.OutOfTime(ctx)
-	// Shutdown drops a first request that is on its way, and waits 5 s for one that isn't. So the
-	// listener goes first, and who got through it is answered.
-	err := s.Listener.Close()
-	<-failed
-	unused.settle(limit)
-	if e := server.Shutdown(limit); e != nil {
-		err = errors.Join(err, e, server.Close())
-	}
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = &serving{server: server, pending: pending, ended: make(chan struct{})}
+	return s.serving
 }
 
-// unusedConns are the connections whose first request has not been answered yet, with their states.
-type unusedConns struct {
+// accept returns when the listener fails or is closed: everybody who was accepted is tracked then.
+func (v *serving) accept(listener net.Listener) {
+	v.err = v.server.Serve(listener)
+	close(v.ended)
+}
+
+// pendingConns are the connections that have brought no request yet, or wait for an answer, with
+// their states.
+type pendingConns struct {
 	mu    sync.Mutex
 	conns map[net.Conn]http.ConnState
-	fewer chan struct{}
+	fewer chan struct{} // closed, and another one made, when there is one less
 }
 
-func newUnusedConns() *unusedConns {
-	return &unusedConns{conns: make(map[net.Conn]http.ConnState), fewer: make(chan struct{}, 1)}
+func newPendingConns() *pendingConns {
+	return &pendingConns{conns: make(map[net.Conn]http.ConnState), fewer: make(chan struct{})}
 }
 
 // track is the server's ConnState.
-func (u *unusedConns) track(conn net.Conn, state http.ConnState) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	_, unused := u.conns[conn]
-	switch {
-	case state == http.StateNew, state == http.StateActive && unused:
-		u.conns[conn] = state
-	case unused:
-		delete(u.conns, conn)
-		u.tell()
+func (p *pendingConns) track(conn net.Conn, state http.ConnState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if state == http.StateNew || state == http.StateActive {
+		p.conns[conn] = state
+		return
 	}
+	delete(p.conns, conn)
+	close(p.fewer)
+	p.fewer = make(chan struct{})
 }
 
-func (u *unusedConns) tell() {
-	select {
-	case u.fewer <- struct{}{}:
-	default:
-	}
-}
-
-// settle returns when there are none left. Those that bring no request in time are closed; those
-// that have brought one are Shutdown's.
-func (u *unusedConns) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, firstRequestTimeout)
+// settle waits until there are none left, for settleTimeout at most.
+func (p *pendingConns) settle(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	for !u.none() {
+	for {
+		left, fewer := p.left()
+		if left == 0 {
+			return true
+		}
 		select {
-		case <-u.fewer:
+		case <-fewer:
 		case <-ctx.Done():
-			u.closeNew()
-			return
+			return false
 		}
 	}
 }
 
-func (u *unusedConns) none() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.conns) == 0
+func (p *pendingConns) left() (n int, fewer <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns), p.fewer
 }
 
-func (u *unusedConns) closeNew() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for conn, state := range u.conns {
+// closeNew closes those that have brought no request in time. The others are Shutdown's.
+func (p *pendingConns) closeNew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn, state := range p.conns {
 		if state == http.StateNew {
 			_ = conn.Close()
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,6 +19,15 @@ import (
 // inServer runs test beside an HTTPServer, the only service of a supervisor, and then drains.
 func inServer(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, supervisor *actors.Supervisor, clients memory)) {
 	t.Helper()
+	beside(t, func() *transport.HTTPServer { return &transport.HTTPServer{Handler: handler} },
+		func(t *testing.T, supervisor *actors.Supervisor, clients memory, _ *transport.HTTPServer) {
+			test(t, supervisor, clients)
+		})
+}
+
+// beside is inServer for a server that newServer makes, but for its listener.
+func beside(t *testing.T, newServer func() *transport.HTTPServer, test func(*testing.T, *actors.Supervisor, memory, *transport.HTTPServer)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		supervisor, err := actors.NewSupervisor(actors.Options{})
 		if err != nil {
@@ -25,11 +35,12 @@ func inServer(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, su
 		}
 		defer supervisor.Close()
 		clients := newMemory()
-		server := &transport.HTTPServer{Listener: clients, Handler: handler}
+		server := newServer()
+		server.Listener = clients
 		if err := supervisor.Add("http server", actors.AfterSessions, server); err != nil {
 			t.Fatal(err)
 		}
-		test(t, supervisor, clients)
+		test(t, supervisor, clients, server)
 		_, _ = supervisor.Drain(context.Background(), actors.Drain{})
 		if _, err := clients.Dial(context.Background()); err == nil {
 			t.Error("the listener is open")
@@ -203,4 +214,304 @@ func TestAServerWhoseListenerFailsSaysSo(t *testing.T) {
 	if err == nil || errors.Is(err, http.ErrServerClosed) {
 		t.Errorf("it says %v", err)
 	}
+}
+
+// connect opens a connection that the server has accepted when it returns.
+func connect(t *testing.T, clients memory) net.Conn {
+	t.Helper()
+	conn, err := clients.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	return conn
+}
+
+// ask makes a request on a connection.
+func ask(t *testing.T, conn net.Conn) *http.Response {
+	t.Helper()
+	go io.WriteString(conn, "GET / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+func serverOf(handler http.HandlerFunc) func() *transport.HTTPServer {
+	return func() *transport.HTTPServer { return &transport.HTTPServer{Handler: handler} }
+}
+
+// Whoever connects once the server accepts nobody waits for the next that accepts from the socket.
+func TestStopAcceptingLeavesNewcomersToTheNextHolderOfTheSocket(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	server := &transport.HTTPServer{Listener: listener, Handler: http.NotFoundHandler()}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx) }()
+	if err := server.StopAccepting(ctx); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatalf("a newcomer was refused: %v", err)
+	}
+	defer conn.Close()
+	next, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	accepted, err := next.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = accepted.Close()
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("the server says %v", err)
+	}
+}
+
+// What is under way goes on, and Serve doesn't take the closed listener for a failure.
+func TestStopAcceptingServesThoseThatAreThere(t *testing.T) {
+	beside(t, serverOf(after(10*time.Second)), func(t *testing.T, supervisor *actors.Supervisor, clients memory, server *transport.HTTPServer) {
+		failed := make(chan actors.ServiceStopped, 1)
+		defer supervisor.Listen(func(event any) {
+			if e, ok := event.(actors.ServiceStopped); ok {
+				failed <- e
+			}
+		})()
+		conn := connect(t, clients)
+		defer conn.Close()
+		answered := make(chan *http.Response, 1)
+		go func() { answered <- ask(t, conn) }()
+		synctest.Wait()
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if answer := <-answered; answer.StatusCode != http.StatusOK || !answer.Close {
+			t.Errorf("status %d, close %v; want 200 and Connection: close", answer.StatusCode, answer.Close)
+		}
+		select {
+		case e := <-failed:
+			t.Errorf("the server ended: %v, %v", e.Outcome, e.Err)
+		default:
+		}
+		if _, err := clients.Dial(t.Context()); err == nil {
+			t.Error("the listener is open")
+		}
+	})
+}
+
+func TestStopAcceptingClosesIdleConnections(t *testing.T) {
+	beside(t, serverOf(fine), func(t *testing.T, _ *actors.Supervisor, clients memory, server *transport.HTTPServer) {
+		conn := connect(t, clients)
+		defer conn.Close()
+		if answer := ask(t, conn); answer.Close {
+			t.Error("the connection isn't kept alive: what does this test show?")
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n, err := conn.Read(make([]byte, 1)); err != io.EOF || time.Since(began) > 0 {
+			t.Errorf("read %d bytes, %v, after %v; want the end, at once", n, err, time.Since(began))
+		}
+	})
+}
+
+// Who was accepted is answered before admission ends, if the request comes in time.
+func TestStopAcceptingWaitsForThoseItAccepted(t *testing.T) {
+	answered := false
+	slowly := func(http.ResponseWriter, *http.Request) {
+		time.Sleep(100 * time.Millisecond)
+		answered = true
+	}
+	beside(t, serverOf(slowly), func(t *testing.T, _ *actors.Supervisor, clients memory, server *transport.HTTPServer) {
+		conn := connect(t, clients)
+		defer conn.Close()
+		go func() {
+			time.Sleep(100 * time.Millisecond)
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		}()
+		began := time.Now()
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); !answered || took != 200*time.Millisecond {
+			t.Errorf("after %v, answered: %v; want 200ms, with the answer", took, answered)
+		}
+	})
+}
+
+// The same for a later request of a connection that was kept alive.
+func TestStopAcceptingWaitsForRequestsOfKeptConnections(t *testing.T) {
+	beside(t, serverOf(after(100*time.Millisecond)), func(t *testing.T, _ *actors.Supervisor, clients memory, server *transport.HTTPServer) {
+		conn := connect(t, clients)
+		defer conn.Close()
+		ask(t, conn)
+		answered := make(chan *http.Response, 1)
+		go func() { answered <- ask(t, conn) }()
+		synctest.Wait()
+		began := time.Now()
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 100*time.Millisecond {
+			t.Errorf("it took %v, want 100ms", took)
+		}
+		if answer := <-answered; answer.StatusCode != http.StatusOK || !answer.Close {
+			t.Errorf("status %d, close %v; want 200 and Connection: close", answer.StatusCode, answer.Close)
+		}
+	})
+}
+
+// A connection that brings nothing, or a request that takes long, is not waited for long, nor cut.
+func TestStopAcceptingIsBounded(t *testing.T) {
+	beside(t, serverOf(after(10*time.Second)), func(t *testing.T, _ *actors.Supervisor, clients memory, server *transport.HTTPServer) {
+		silent, slow := connect(t, clients), connect(t, clients)
+		defer silent.Close()
+		defer slow.Close()
+		answered := make(chan *http.Response, 2)
+		go func() { answered <- ask(t, slow) }()
+		synctest.Wait()
+		began := time.Now()
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != 250*time.Millisecond {
+			t.Errorf("it took %v, want 250ms", took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		began = time.Now()
+		if err := server.StopAccepting(ctx); err != nil {
+			t.Errorf("the second time: %v", err)
+		}
+		if took := time.Since(began); took != 50*time.Millisecond {
+			t.Errorf("with 50ms to wait it took %v", took)
+		}
+		go func() { answered <- ask(t, silent) }()
+		for range 2 {
+			if answer := <-answered; answer.StatusCode != http.StatusOK {
+				t.Errorf("status %d", answer.StatusCode)
+			}
+		}
+	})
+}
+
+func TestStopAcceptingBeforeServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clients := newMemory()
+		server := &transport.HTTPServer{Listener: clients, Handler: http.HandlerFunc(fine)}
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		began := time.Now()
+		if err := server.Serve(ctx); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != time.Minute {
+			t.Errorf("it served for %v, want as long as it was to", took)
+		}
+	})
+}
+
+// In whatever order the two come to each other, both return and nothing failed.
+func TestStopAcceptingWhileTheServerStarts(t *testing.T) {
+	for range 100 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &transport.HTTPServer{Listener: listener, Handler: http.NotFoundHandler()}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 3)
+		go func() { ended <- server.Serve(ctx) }()
+		go func() { ended <- server.StopAccepting(ctx) }()
+		go func() { stop(); ended <- server.StopAccepting(ctx) }()
+		for range 3 {
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// endless is a handler of responses that last until it is told to end them.
+type endless struct {
+	over  chan struct{}
+	calls int
+}
+
+func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).Flush()
+	select {
+	case <-e.over:
+	case <-r.Context().Done():
+	}
+}
+
+// A long response is told to end before anybody waits for it.
+func TestOnShutdownComesBeforeTheWait(t *testing.T) {
+	events := &endless{}
+	newServer := func() *transport.HTTPServer {
+		events.over = make(chan struct{})
+		return &transport.HTTPServer{Handler: events, OnShutdown: func() {
+			events.calls++
+			close(events.over)
+		}}
+	}
+	beside(t, newServer, func(t *testing.T, supervisor *actors.Supervisor, clients memory, server *transport.HTTPServer) {
+		conn := connect(t, clients)
+		defer conn.Close()
+		ask(t, conn)
+		if err := server.StopAccepting(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if events.calls != 0 {
+			t.Error("OnShutdown was called, and the server goes on")
+		}
+		began := time.Now()
+		if _, err := supervisor.Drain(t.Context(), actors.Drain{}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took >= 250*time.Millisecond {
+			t.Errorf("the drain took %v: the response was waited for before it was told", took)
+		}
+		if events.calls != 1 {
+			t.Errorf("OnShutdown was called %d times", events.calls)
+		}
+	})
+}
+
+// Nobody comes in behind OnShutdown.
+func TestOnShutdownFindsTheListenerClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clients := newMemory()
+		server := &transport.HTTPServer{Listener: clients, Handler: http.HandlerFunc(fine), OnShutdown: func() {
+			if _, err := clients.Dial(t.Context()); err == nil {
+				t.Error("the listener is open")
+			}
+		}}
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		if err := server.Serve(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 }
