@@ -288,6 +288,8 @@ func (s *supervisor) Receive(c *actor.Context) {
 		m.reply <- s.resume()
 	case aged:
 		s.aged(m.id)
+	case lookOver:
+		m.reply <- s.overview()
 	case look:
 		m.reply <- s.snapshot()
 	case drainStep:

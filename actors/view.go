@@ -1,20 +1,27 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
 	"time"
 )
 
-// Snapshot is a supervisor at one moment.
+// Overview is a supervisor at one moment.
+type Overview struct {
+	State   State
+	Final   bool          // the drain stops the services too: there is no resuming
+	Open    int           // sessions
+	Tickets int           // requests on their way to a session
+	Drains  []DrainStatus // the last few that are over, and those under way
+}
+
+// Snapshot is a supervisor and its sessions at one moment.
 type Snapshot struct {
+	Overview
 	Sessions []SessionInfo // oldest first
-	Tickets  int           // requests on their way to a session
 	Traffic  Traffic       // of all sessions there have been; its counts only grow
-	State    State
-	Final    bool          // the drain stops the services too: there is no resuming
-	Drains   []DrainStatus // the last few that are over, and those under way
 }
 
 // State is what a supervisor does with requests, and with all of its sessions.
@@ -73,31 +80,44 @@ type DrainStatus struct {
 	Killed   []string // when it is over: the sessions that had to be killed, and the services
 }
 
+// Overview tells how everything stands, but for the sessions, at little cost.
+func (s *Supervisor) Overview(ctx context.Context) (Overview, error) {
+	return ask[Overview](ctx, s, func(reply chan<- Overview) any { return lookOver{reply} })
+}
+
 // Snapshot tells how everything stands. It takes the supervisor a moment for each session.
 func (s *Supervisor) Snapshot(ctx context.Context) (Snapshot, error) {
 	view, err := ask[Snapshot](ctx, s, func(reply chan<- Snapshot) any { return look{reply} })
-	slices.SortFunc(view.Sessions, func(a, b SessionInfo) int { return a.Started.Compare(b.Started) }) // not on the actor's time
+	slices.SortFunc(view.Sessions, func(a, b SessionInfo) int { // not on the actor's time
+		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID))
+	})
 	return view, err
 }
 
+type lookOver struct{ reply chan<- Overview }
+
 type look struct{ reply chan<- Snapshot }
 
-func (s *supervisor) snapshot() Snapshot {
-	view := Snapshot{
-		Sessions: make([]SessionInfo, 0, len(s.sessions)),
-		Tickets:  len(s.tickets),
-		Traffic:  s.traffic,
-		State:    s.state(),
-		Final:    s.draining != nil && !s.draining.Standby,
-		Drains:   slices.Clone(s.past),
+func (s *supervisor) overview() Overview {
+	view := Overview{
+		State:   s.state(),
+		Final:   s.draining != nil && !s.draining.Standby,
+		Open:    len(s.sessions),
+		Tickets: len(s.tickets),
+		Drains:  slices.Clone(s.past),
 	}
+	for _, d := range s.drains {
+		view.Drains = append(view.Drains, d.status(s))
+	}
+	return view
+}
+
+func (s *supervisor) snapshot() Snapshot {
+	view := Snapshot{Overview: s.overview(), Sessions: make([]SessionInfo, 0, len(s.sessions)), Traffic: s.traffic}
 	for _, c := range s.sessions {
 		info := c.info()
 		view.Sessions = append(view.Sessions, info)
 		view.Traffic.add(info.Traffic)
-	}
-	for _, d := range s.drains {
-		view.Drains = append(view.Drains, d.status(s))
 	}
 	return view
 }
@@ -113,7 +133,9 @@ func (s *supervisor) state() State {
 }
 
 func (s *supervisor) oldestFirst() []*child {
-	return slices.SortedFunc(maps.Values(s.sessions), func(a, b *child) int { return a.began.Compare(b.began) })
+	return slices.SortedFunc(maps.Values(s.sessions), func(a, b *child) int {
+		return cmp.Or(a.began.Compare(b.began), cmp.Compare(a.id, b.id))
+	})
 }
 
 func (c *child) info() SessionInfo {

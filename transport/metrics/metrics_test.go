@@ -27,7 +27,9 @@ import (
 
 // quiet is a gateway at which nothing happens.
 func quiet() metrics.Options {
-	snapshot := func(context.Context) (actors.Snapshot, error) { return actors.Snapshot{State: actors.Serving}, nil }
+	snapshot := func(context.Context) (actors.Snapshot, error) {
+		return actors.Snapshot{Overview: actors.Overview{State: actors.Serving}}, nil
+	}
 	return metrics.Options{Snapshot: snapshot, Version: "v1"}
 }
 
@@ -356,7 +358,10 @@ func TestHostileInputsAddNoSeries(t *testing.T) {
 		sessions = append(sessions, actors.SessionInfo{ID: noise(), Workflow: noise(), Remote: noise(), Transport: noise(), AgentName: noise(), Phase: actors.Phase(rand.N(5))})
 	}
 	options.Snapshot = func(context.Context) (actors.Snapshot, error) {
-		return actors.Snapshot{Sessions: sessions, State: actors.State(noise()), Drains: []actors.DrainStatus{{ID: noise(), Reason: noise()}}}, nil
+		return actors.Snapshot{
+			Overview: actors.Overview{State: actors.State(noise()), Drains: []actors.DrainStatus{{ID: noise(), Reason: noise()}}},
+			Sessions: sessions,
+		}, nil
 	}
 	m := open(t, options)
 	before := scraped(t, m).names()

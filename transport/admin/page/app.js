@@ -237,17 +237,10 @@ const readDrains = reader("The state of the drain", async () => {
   takeState(await ask("/drain"));
 });
 
-// readHolding reads who was told and is still here. Only few of a phase are asked for: who is left
-// over from a drain is among the oldest.
+// readHolding reads who was told and is still here, the oldest of them.
 const readHolding = reader("Who is still here", async () => {
-  const found = [];
-  for (const phase of underway().length ? phases : []) {
-    if (!model.page?.phases[phase]) continue;
-    const page = await ask(sessionsPath({ phase, sort: "started", limit: pageSize }));
-    found.push(...page.sessions.filter((session) => session.told));
-  }
-  found.sort((a, b) => Date.parse(a.started) - Date.parse(b.started));
-  model.holding = found.slice(0, holdingMost);
+  const page = underway().length ? await ask(sessionsPath({ told: true, sort: "started", limit: holdingMost })) : null;
+  model.holding = page ? page.sessions : [];
   render();
 });
 

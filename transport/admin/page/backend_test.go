@@ -143,7 +143,7 @@ func (b *backend) getSessions(w http.ResponseWriter, r *http.Request) {
 		b.reads++
 	}
 	for name := range query {
-		if !slices.Contains([]string{"phase", "workflow", "agent", "q", "sort", "offset", "limit"}, name) {
+		if !slices.Contains([]string{"phase", "workflow", "agent", "told", "q", "sort", "offset", "limit"}, name) {
 			http.Error(w, "unknown parameter "+name, http.StatusBadRequest)
 			return
 		}
@@ -152,7 +152,7 @@ func (b *backend) getSessions(w http.ResponseWriter, r *http.Request) {
 	matching := []*session{}
 	for _, s := range b.sessions {
 		counts[s.Phase]++
-		if matches(s, query.Get("phase"), query.Get("q")) {
+		if matches(s, query.Get("phase"), query.Get("q")) && (!query.Has("told") || s.Told != nil) {
 			matching = append(matching, s)
 		}
 	}

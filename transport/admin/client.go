@@ -1,0 +1,360 @@
+package admin
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// Bounds of what a [Client] takes and waits for.
+const (
+	clientTimeout   = 10 * time.Second // an answer, whole. Of GET /events: its header
+	clientSilence   = 45 * time.Second // between two lines of events: three of the server's comments
+	maxClientAnswer = 64 << 20         // some 100,000 sessions
+	maxClientEvent  = 4 << 20
+	maxClientLine   = 1 << 10 // the token, or what an error says
+)
+
+// ErrStreamEnded says that the gateway ended its events: it stops, or shed its listeners.
+var ErrStreamEnded = errors.New("the gateway ended the stream of events")
+
+// StatusError is an answer that isn't 2xx.
+type StatusError struct {
+	Status int
+	Line   string // the begin of what the gateway said, printable. Empty: nothing
+}
+
+func (e *StatusError) Error() string {
+	if e.Line == "" {
+		return fmt.Sprintf("the gateway answered %d %s", e.Status, http.StatusText(e.Status))
+	}
+	return fmt.Sprintf("the gateway answered %d: %s", e.Status, e.Line)
+}
+
+// Client asks a gateway's admin listener. Any number of goroutines may use it at once. An answer that
+// isn't 2xx is a [*StatusError], a redirect too; one that is too large or takes longer than 10 s fails.
+// A loopback address is asked directly, another one through the proxy that the environment names.
+type Client struct {
+	base    *url.URL
+	bearer  string
+	http    *http.Client
+	silence time.Duration
+
+	mu    sync.Mutex
+	token string // against cross-site posts. Empty: not known
+}
+
+// NewClient asks at base, to which paths are joined. The bearer token may be empty. The caller must
+// call Close.
+func NewClient(base *url.URL, bearer string) *Client {
+	return &Client{
+		base:    base,
+		bearer:  bearer,
+		silence: clientSilence,
+		http: &http.Client{
+			Transport: &http.Transport{
+				Proxy:                  http.ProxyFromEnvironment, // which leaves loopback out
+				DialContext:            (&net.Dialer{Timeout: clientTimeout}).DialContext,
+				TLSHandshakeTimeout:    clientTimeout,
+				ResponseHeaderTimeout:  clientTimeout,
+				MaxResponseHeaderBytes: 64 << 10,
+				IdleConnTimeout:        time.Minute,
+				DisableCompression:     true, // an event must not wait for a block to be full
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// Close lets go of the connections that no call is using. The client can still be used.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Sessions asks for the sessions that match, with the parameters of GET /sessions; nil is all.
+func (c *Client) Sessions(ctx context.Context, query url.Values) (*Sessions, error) {
+	u := c.base.JoinPath("sessions")
+	u.RawQuery = query.Encode()
+	return clientAnswer[Sessions](ctx, c, http.MethodGet, u, nil)
+}
+
+// Session asks for one session.
+func (c *Client) Session(ctx context.Context, id string) (*Session, error) {
+	if err := checkSessionID(id); err != nil {
+		return nil, err
+	}
+	return clientAnswer[Session](ctx, c, http.MethodGet, c.base.JoinPath("sessions", id), nil)
+}
+
+// State asks how the gateway stands, and for its drains.
+func (c *Client) State(ctx context.Context) (*State, error) {
+	return clientAnswer[State](ctx, c, http.MethodGet, c.base.JoinPath("drain"), nil)
+}
+
+// Drain begins a drain, with the parameters of POST /drain, and doesn't wait for it. Without one of
+// sessions, older-than and agent it is of everything.
+func (c *Client) Drain(ctx context.Context, params url.Values) (*Drain, error) {
+	return clientPost[Drain](ctx, c, c.base.JoinPath("drain"), params)
+}
+
+// DrainSession begins the drain of one session, with the parameters of POST /sessions/{id}/drain, and
+// doesn't wait for it.
+func (c *Client) DrainSession(ctx context.Context, id string, params url.Values) (*Drain, error) {
+	if err := checkSessionID(id); err != nil {
+		return nil, err
+	}
+	return clientPost[Drain](ctx, c, c.base.JoinPath("sessions", id, "drain"), params)
+}
+
+// Resume has the gateway admit sessions again.
+func (c *Client) Resume(ctx context.Context) (*State, error) {
+	return clientPost[State](ctx, c, c.base.JoinPath("resume"), nil)
+}
+
+// checkSessionID keeps an ID from being a path: "..", joined, would drain everything.
+func checkSessionID(id string) error {
+	plain := func(r rune) bool {
+		return r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+	}
+	if id == "" || strings.ContainsFunc(id, func(r rune) bool { return !plain(r) }) {
+		return fmt.Errorf("%q is no session's ID", id)
+	}
+	return nil
+}
+
+// clientPost posts with the token against cross-site posts. Where the one that is known is refused,
+// the gateway may be another process by now: a new one is asked for, once.
+func clientPost[T any](ctx context.Context, c *Client, u *url.URL, params url.Values) (*T, error) {
+	if params == nil {
+		params = url.Values{}
+	}
+	token, known := c.knownToken()
+	if known {
+		answer, err := clientAnswer[T](ctx, c, http.MethodPost, u, &form{token, params})
+		var status *StatusError
+		if !errors.As(err, &status) || status.Status != http.StatusForbidden {
+			return answer, err
+		}
+	}
+	token, err := c.askToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return clientAnswer[T](ctx, c, http.MethodPost, u, &form{token, params})
+}
+
+func (c *Client) knownToken() (token string, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.token, c.token != ""
+}
+
+func (c *Client) askToken(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	response, err := c.do(ctx, http.MethodGet, c.base.JoinPath("token"), nil)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxClientLine))
+	if err != nil {
+		return "", fmt.Errorf("read the gateway's token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" {
+		return "", errors.New("the gateway's token is empty")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.token = token
+	return token, nil
+}
+
+// form is what a POST carries.
+type form struct {
+	token  string
+	params url.Values
+}
+
+// clientAnswer makes one request whose answer is JSON.
+func clientAnswer[T any](ctx context.Context, c *Client, method string, u *url.URL, body *form) (*T, error) {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	response, err := c.do(ctx, method, u, body)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(response.Body, maxClientAnswer+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer to %s %s: %w", method, u.Path, err)
+	}
+	if len(data) > maxClientAnswer {
+		return nil, fmt.Errorf("the answer to %s %s is larger than %d MiB", method, u.Path, maxClientAnswer>>20)
+	}
+	answer := new(T)
+	if err := json.Unmarshal(data, answer); err != nil {
+		return nil, fmt.Errorf("%s %s: not the answer of a lastcall gateway: %w", method, u.Path, err)
+	}
+	return answer, nil
+}
+
+// do makes a request. If the answer isn't 2xx it is an error; otherwise the caller must close its body.
+func (c *Client) do(ctx context.Context, method string, u *url.URL, body *form) (*http.Response, error) {
+	var content io.Reader
+	if body != nil {
+		content = strings.NewReader(body.params.Encode())
+	}
+	request, err := http.NewRequestWithContext(ctx, method, u.String(), content)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("User-Agent", "lastcall")
+	if c.bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+c.bearer)
+	}
+	if body != nil {
+		request.Header.Set("X-Lastcall-Token", body.token)
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode/100 == 2 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	why, _ := io.ReadAll(io.LimitReader(response.Body, maxClientLine)) // what came of it will do
+	return nil, &StatusError{response.StatusCode, printableLine(why)}
+}
+
+// printableLine is a text's first line without what a terminal would act upon.
+func printableLine(text []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, string(line)))
+}
+
+// Events calls handle for each event, in their order, from the state that comes first. It returns
+// handle's error if there is one, [ErrStreamEnded] when the gateway has ended the stream, and fails
+// where nothing comes for 45 s. The gateway doesn't wait for a slow handle: see [EventLagged].
+func (c *Client) Events(ctx context.Context, handle func(Event) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	response, err := c.do(ctx, http.MethodGet, c.base.JoinPath("events"), nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type")); kind != "text/event-stream" {
+		return fmt.Errorf("GET /events: not the answer of a lastcall gateway: its type is %q", kind)
+	}
+	silent := fmt.Errorf("nothing came from the gateway for %v", c.silence)
+	watchdog := time.AfterFunc(c.silence, func() { cancel(silent) })
+	defer watchdog.Stop()
+	events := eventParser{r: bufio.NewReader(response.Body)}
+	for {
+		watchdog.Reset(c.silence)
+		line, err := events.line()
+		watchdog.Stop() // handle may take its time
+		if err == io.EOF {
+			return ErrStreamEnded
+		}
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return fmt.Errorf("read events: %w", err)
+		}
+		event, whole, err := events.take(line)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			continue
+		}
+		if err := handle(event); err != nil {
+			return err
+		}
+	}
+}
+
+// errEventTooLarge bounds what a line or an event takes of the memory.
+var errEventTooLarge = fmt.Errorf("an event is larger than %d MiB", maxClientEvent>>20)
+
+// eventParser parses server-sent events by section 9.2.6 of the HTML standard. IDs and retry times
+// it leaves out: nobody resumes a stream, whose first event tells everything.
+type eventParser struct {
+	r       *bufio.Reader
+	begun   bool
+	afterCR bool // the last line ended with CR: an LF after it is the same end
+	name    string
+	data    []byte // lines, each with its LF
+}
+
+// line reads to the next CR, LF or CRLF. It doesn't wait for what comes after a CR.
+func (p *eventParser) line() ([]byte, error) {
+	var line []byte
+	for {
+		b, err := p.r.ReadByte()
+		if err != nil {
+			return nil, err // a line that has no end is part of no event
+		}
+		afterCR := p.afterCR
+		p.afterCR = b == '\r'
+		switch {
+		case b == '\n' && afterCR:
+		case b == '\n', b == '\r':
+			if !p.begun {
+				p.begun = true
+				line = bytes.TrimPrefix(line, []byte("\ufeff"))
+			}
+			return line, nil
+		case len(line) == maxClientEvent:
+			return nil, errEventTooLarge
+		default:
+			line = append(line, b)
+		}
+	}
+}
+
+// take adds a line. An empty one makes the event whole, if it has data.
+func (p *eventParser) take(line []byte) (event Event, whole bool, err error) {
+	if len(line) == 0 {
+		event = Event{Name: p.name, Data: json.RawMessage(bytes.TrimSuffix(p.data, []byte("\n")))}
+		whole = p.data != nil
+		p.name, p.data = "", nil
+		if event.Name == "" {
+			event.Name = "message"
+		}
+		return event, whole, nil
+	}
+	field, value, _ := bytes.Cut(line, []byte(":")) // a comment has no name
+	value = bytes.TrimPrefix(value, []byte(" "))
+	switch string(field) {
+	case "event":
+		p.name = string(value)
+	case "data":
+		if len(p.data)+len(value) >= maxClientEvent {
+			return Event{}, false, errEventTooLarge
+		}
+		p.data = append(append(p.data, value...), '\n')
+	}
+	return Event{}, false, nil
+}

@@ -1,0 +1,47 @@
+// Package admin is the operator's API of a gateway over HTTP: who is open and what they wait for,
+// drains of everything or of a part, events as they happen, metrics, profiles. [Handler] answers it
+// and [Client] asks it; types.go has what both say as JSON.
+//
+// A program that embeds the supervisor serves it on a listener of its own:
+//
+//	api := admin.New(admin.Options{Supervisor: supervisor, Page: page.Handler})
+//	supervisor.Add("admin server", actors.AfterSessions, &transport.HTTPServer{
+//		Listener:   listener, // 127.0.0.1:8081
+//		Handler:    api,
+//		OnShutdown: api.Close, // ends the streams of events
+//	})
+//
+// # Requests
+//
+//	GET  /healthz /readyz         200; /readyz is 503 from a drain's first moment until it is resumed
+//	GET  /sessions                [Sessions], with phase= workflow= agent= q= sort= offset= limit=
+//	GET  /sessions/{id}           [Session]
+//	POST /sessions/{id}/drain     [Drain], of one session
+//	GET  /drain                   [State]
+//	POST /drain                   [Drain], of everything; with sessions= older-than= agent= of a part
+//	POST /resume                  [State]
+//	GET  /events                  a text/event-stream of [Event]: the first is the [State]
+//	GET  /token                   what a POST must carry
+//	GET  /metrics /debug/pprof/   for the tools that know them
+//	GET  /                        the page
+//
+// A drain takes deadline=, grace=, wave-size=, wave-interval= and reason= besides, in the query or as
+// a form of 4 KiB at most. One of everything leaves the process up, refusing, until it is told to
+// exit or to resume. An unknown, repeated or empty parameter is refused: a slip of the pen must not
+// drain more than was meant. Errors are a line of text. A 503 says that the supervisor does not
+// answer; a POST may then still come to pass.
+//
+// # Who may ask
+//
+// With an Authorizer, whom it lets in. It is shown the request, where Basic credentials are a bearer
+// token already, so that a browser can ask for it. Without one, everybody who gets here, and then
+// requests must name the host as a local one, so that no page of another site is led here. The health
+// endpoints are for everybody.
+//
+// Each POST must have the handler's token in the header X-Lastcall-Token, and must not come from a
+// page of another origin.
+//
+// Each file is one concern: handler.go the routes, protect.go who may ask, params.go and answer.go
+// what a request says and how it is answered, sessions.go and drain.go the requests, events.go and
+// hub.go the stream of events, wire.go how all is told, pprof.go profiles, client.go the other end.
+package admin

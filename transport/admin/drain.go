@@ -1,0 +1,117 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+)
+
+// drainParams are those that every drain takes.
+func drainParams() []string {
+	return []string{"deadline", "grace", "wave-size", "wave-interval", "reason"}
+}
+
+func (h *Handler) getDrain(r *http.Request) (any, error) {
+	if p := queryParams(r); p.err != nil {
+		return nil, p.err
+	}
+	return h.state(r.Context())
+}
+
+// postDrain drains everything, and leaves the process up; or the part that is selected.
+func (h *Handler) postDrain(r *http.Request) (any, error) {
+	p := postParams(r, append(drainParams(), "sessions", "older-than", "agent")...)
+	only := readSelection(p)
+	d := h.readDrain(p, only)
+	if p.err != nil {
+		return nil, p.err
+	}
+	if only == nil {
+		if err := h.refuseFinal(r.Context()); err != nil {
+			return nil, err
+		}
+	}
+	return h.begin(r, d)
+}
+
+// postSessionDrain drains one session.
+func (h *Handler) postSessionDrain(r *http.Request) (any, error) {
+	p := postParams(r, drainParams()...)
+	d := h.readDrain(p, &actors.Selection{IDs: []string{r.PathValue("id")}})
+	if p.err != nil {
+		return nil, p.err
+	}
+	if _, err := h.session(r); err != nil { // else a drain of nobody would be remembered
+		return nil, err
+	}
+	return h.begin(r, d)
+}
+
+// postResume admits again after a drain of everything.
+func (h *Handler) postResume(r *http.Request) (any, error) {
+	if p := postParams(r); p.err != nil {
+		return nil, p.err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	if err := h.supervisor.Resume(ctx); err != nil {
+		return nil, err
+	}
+	h.log.Info("resume asked for", "remote", r.RemoteAddr, "principal", principal(r))
+	return h.state(r.Context())
+}
+
+// readSelection returns nil where nothing is selected, which means everything.
+func readSelection(p *params) *actors.Selection {
+	if !p.has("sessions") && !p.has("older-than") && !p.has("agent") {
+		return nil
+	}
+	return &actors.Selection{
+		Most:      p.number("sessions", 1, 0),
+		OlderThan: p.duration("older-than", 1, 0),
+		Agent:     p.text("agent"),
+	}
+}
+
+// readDrain reads what every drain takes. Where a longer grace than by default is all that is said,
+// the deadline is later by as much, so that agents and clients still have their time.
+func (h *Handler) readDrain(p *params, only *actors.Selection) actors.Drain {
+	d := actors.Drain{
+		Delay:        h.defaults.Delay,
+		Grace:        p.duration("grace", 0, h.defaults.Grace),
+		WaveSize:     p.number("wave-size", 0, h.defaults.WaveSize),
+		WaveInterval: p.duration("wave-interval", 0, h.defaults.WaveInterval),
+		Reason:       p.printable("reason", actors.MaxReason),
+		Standby:      only == nil,
+		Only:         only,
+	}
+	timeout := p.duration("deadline", 1, h.defaults.Timeout+max(0, d.Grace-h.defaults.Grace))
+	if p.has("grace") && d.Grace > timeout {
+		p.fail("grace %v does not fit into deadline %v", d.Grace, timeout)
+	}
+	d.Deadline = time.Now().Add(timeout)
+	return d
+}
+
+// refuseFinal refuses to touch a drain that the process ends with.
+func (h *Handler) refuseFinal(ctx context.Context) error {
+	state, err := h.state(ctx)
+	if err == nil && state.Final {
+		err = refuse(http.StatusConflict, "the process is ending")
+	}
+	return err
+}
+
+func (h *Handler) begin(r *http.Request, d actors.Drain) (any, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	status, err := h.supervisor.Begin(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	h.log.Info("drain asked for", "drain", status.ID, "part", status.Part, "sessions", status.Sessions,
+		"reason", status.Reason, "remote", r.RemoteAddr, "principal", principal(r))
+	return drainOf(status), nil
+}

@@ -1,0 +1,157 @@
+package admin
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/grant"
+)
+
+// Options say what a [Handler] serves, and to whom. Supervisor is required; the zero value of
+// anything else is what the field names.
+type Options struct {
+	Supervisor *actors.Supervisor
+
+	// Authorizer decides who may ask for anything but /healthz and /readyz: whoever it grants
+	// anything may see all and drain all. Nil: everybody who gets here may, which is for listeners
+	// that only this machine reaches; each request must then name the host as a local one.
+	Authorizer grant.Authorizer
+
+	// Metrics answers GET /metrics. Nil: 404.
+	Metrics http.Handler
+
+	// Page makes what answers GET / and GET /assets/… for a browser. It puts the token, which every
+	// POST must carry, where its script finds it. Nil: 404.
+	Page func(token string) http.Handler
+
+	// Drain is what a drain has where its request says nothing.
+	Drain Defaults
+
+	// Log is told who drained and resumed, and of authorizations that fail. Nil: nobody is.
+	Log *slog.Logger
+}
+
+// Defaults are those of a drain.
+type Defaults struct {
+	Timeout      time.Duration // from its begin to its deadline. 0: [actors.DefaultDrain]
+	Delay        time.Duration // these as in [actors.Drain]
+	Grace        time.Duration
+	WaveSize     int
+	WaveInterval time.Duration
+}
+
+// askTimeout is what the supervisor has to answer, which it does at once unless something is wrong.
+const askTimeout = 2 * time.Second
+
+// Handler is the admin API. It is safe for concurrent use.
+type Handler struct {
+	supervisor *actors.Supervisor
+	authorizer grant.Authorizer
+	defaults   Defaults
+	log        *slog.Logger
+	token      string
+	health     http.Handler
+	routes     http.Handler
+
+	events    *hub
+	closing   context.Context // done: streams and profiles end
+	closeOnce func()
+}
+
+// New returns a handler that listens to its supervisor's events. The caller ends it with
+// [Handler.Close].
+func New(options Options) *Handler {
+	h := &Handler{
+		supervisor: options.Supervisor,
+		authorizer: options.Authorizer,
+		defaults:   options.Drain,
+		log:        options.Log,
+		token:      rand.Text(),
+		health:     transport.Health(options.Supervisor),
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.defaults.Timeout == 0 {
+		h.defaults.Timeout = actors.DefaultDrain
+	}
+	h.routes = h.mux(options)
+	h.events = newHub(h.state)
+	stop := options.Supervisor.Listen(h.events.hear)
+	closing, end := context.WithCancel(context.Background())
+	h.closing = closing
+	h.closeOnce = sync.OnceFunc(func() {
+		stop() // first: who reads the events gets all until now
+		end()
+	})
+	return h
+}
+
+// Close ends what would outlast a server's shutdown: streams of events, each after the events until
+// now, and profiles. All else is still answered. It can be called any number of times, and takes
+// about a second at most. It belongs where a server begins to shut down: to
+// [http.Server.RegisterOnShutdown], or [transport.HTTPServer]'s OnShutdown.
+func (h *Handler) Close() { h.closeOnce() }
+
+func (h *Handler) mux(options Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /sessions", answering(http.StatusOK, h.getSessions))
+	mux.Handle("GET /sessions/{id}", answering(http.StatusOK, h.getSession))
+	mux.Handle("GET /drain", answering(http.StatusOK, h.getDrain))
+	mux.Handle("POST /drain", answering(http.StatusAccepted, h.postDrain))
+	mux.Handle("POST /sessions/{id}/drain", answering(http.StatusAccepted, h.postSessionDrain))
+	mux.Handle("POST /resume", answering(http.StatusOK, h.postResume))
+	mux.HandleFunc("GET /events", h.getEvents)
+	mux.HandleFunc("GET /token", h.getToken)
+	mux.Handle("GET /debug/pprof", http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently))
+	mux.HandleFunc("GET /debug/pprof/{$}", h.getProfiles)
+	mux.HandleFunc("GET /debug/pprof/{profile}", h.getProfile)
+	mux.HandleFunc("GET /debug/pprof/profile", h.getCPUProfile)
+	mux.HandleFunc("GET /debug/pprof/trace", h.getTrace)
+	if options.Metrics != nil {
+		mux.Handle("GET /metrics", options.Metrics)
+	}
+	if options.Page != nil {
+		page := options.Page(h.token)
+		mux.Handle("GET /{$}", page)
+		mux.Handle("GET /assets/", page)
+	}
+	return mux
+}
+
+// ServeHTTP implements [http.Handler]. Who may not ask learns nothing, not even what there is to ask
+// for.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+		h.health.ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if r = h.admit(w, r); r != nil {
+		h.routes.ServeHTTP(w, r)
+	}
+}
+
+// snapshot asks the supervisor how everything stands. A session that has just stopped is not shown.
+func (h *Handler) snapshot(ctx context.Context) (actors.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	view, err := h.supervisor.Snapshot(ctx)
+	view.Sessions = withoutStopped(view.Sessions)
+	return view, err
+}
+
+// state asks the supervisor for all but the sessions.
+func (h *Handler) state(ctx context.Context) (State, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	view, err := h.supervisor.Overview(ctx)
+	return stateOf(view), err
+}

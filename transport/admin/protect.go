@@ -1,0 +1,139 @@
+package admin
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lastcall-go/lastcall/transport/grant"
+)
+
+// tokenHeader carries the token of requests that change something. A page of another site can
+// neither read the token nor set the header.
+const tokenHeader = "X-Lastcall-Token"
+
+// authorizeTimeout is for authorizers that have none of their own.
+const authorizeTimeout = 30 * time.Second
+
+// admit returns the request, which knows who asked, or answers it and returns nil.
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
+	r = h.authorize(w, r)
+	switch {
+	case r == nil: // and has been answered
+	case isForeign(r):
+		http.Error(w, "cross-origin request refused", http.StatusForbidden)
+	case !isSafe(r) && !h.hasToken(r):
+		http.Error(w, tokenHeader+" is missing or wrong: GET /token tells it", http.StatusForbidden)
+	default:
+		return r
+	}
+	return nil
+}
+
+func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *http.Request {
+	if h.authorizer == nil {
+		if !isLocal(r.Host) {
+			http.Error(w, "without authorization this listener is for localhost alone", http.StatusForbidden)
+			return nil
+		}
+		return r
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), authorizeTimeout)
+	defer cancel()
+	granted, err := h.authorizer.Authorize(bearing(r.WithContext(ctx)))
+	if err != nil {
+		h.deny(w, err)
+		return nil
+	}
+	return r.WithContext(context.WithValue(r.Context(), principalKey{}, granted.Principal))
+}
+
+type principalKey struct{}
+
+// principal is who asked. Empty: nobody in particular.
+func principal(r *http.Request) string {
+	name, _ := r.Context().Value(principalKey{}).(string)
+	return name
+}
+
+// deny answers a request that was not authorized: with the decision, or that there is none. A 401
+// offers Basic besides, for which browsers ask.
+func (h *Handler) deny(w http.ResponseWriter, err error) {
+	var denied *grant.Denied
+	if errors.As(err, &denied) {
+		for name, values := range denied.Header {
+			w.Header()[name] = slices.Clone(values)
+		}
+		if denied.Status == http.StatusUnauthorized {
+			w.Header().Add("WWW-Authenticate", `Basic realm="lastcall"`)
+		}
+		http.Error(w, denied.Reason, denied.Status)
+		return
+	}
+	status := http.StatusBadGateway
+	if errors.Is(err, context.DeadlineExceeded) {
+		status = http.StatusGatewayTimeout
+	}
+	if !errors.Is(err, context.Canceled) {
+		h.log.Warn("authorization of an admin request failed", "error", err)
+	}
+	http.Error(w, "authorization is not available, try again", status)
+}
+
+// bearing makes a bearer token of a Basic password, whatever the user's name. More than one
+// Authorization is left as it is: no authorizer takes that.
+func bearing(r *http.Request) *http.Request {
+	_, password, basic := r.BasicAuth()
+	if !basic || !isToken(password) || len(r.Header.Values("Authorization")) != 1 {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+password)
+	return r
+}
+
+// isToken tells whether a password can stand in a header.
+func isToken(password string) bool {
+	return password != "" && !strings.ContainsFunc(password, func(c rune) bool { return c <= ' ' || c > '~' })
+}
+
+// isLocal tells whether a Host names this machine to itself. A browser can be led here under a name
+// of another site's, whose page could then ask as if it were our own (DNS rebinding).
+func isLocal(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// isForeign tells whether a page of another origin makes the request. Following a link is not that,
+// but what a foreign page embeds or fetches is, reading too: it could not see the answer, but take
+// up the streams and profiles that there are.
+func isForeign(r *http.Request) bool {
+	if http.NewCrossOriginProtection().Check(r) != nil {
+		return true
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	return (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Dest") != "document"
+}
+
+// isSafe tells whether a request changes nothing.
+func isSafe(r *http.Request) bool {
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+}
+
+func (h *Handler) hasToken(r *http.Request) bool {
+	return subtle.ConstantTimeCompare([]byte(r.Header.Get(tokenHeader)), []byte(h.token)) == 1
+}
+
+// getToken is for clients that are no browser, which read no page.
+func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(h.token + "\n"))
+}

@@ -1,0 +1,231 @@
+package admin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/grant"
+)
+
+// authorizer lets in whoever bears the token "s3cret", and answers some others differently.
+type authorizer struct{ asked, shown []string }
+
+func (a *authorizer) Authorize(r *http.Request) (*grant.Grant, error) {
+	a.asked = append(a.asked, r.Method+" "+r.URL.Path)
+	a.shown = r.Header.Values("Authorization")
+	switch r.Header.Get("Authorization") {
+	case "Bearer s3cret":
+		return &grant.Grant{Principal: "ada"}, nil
+	case "Bearer forbidden":
+		return nil, &grant.Denied{Status: http.StatusForbidden, Reason: "not you"}
+	case "Bearer broken":
+		return nil, errors.New("the endpoint is gone")
+	case "Bearer slow":
+		<-r.Context().Done()
+		return nil, fmt.Errorf("the endpoint: %w", r.Context().Err())
+	}
+	return nil, &grant.Denied{Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {"Bearer"}}, Reason: "a token is required"}
+}
+
+// everything is all that there is, and something that isn't.
+func everything() []string {
+	return []string{
+		"GET /", "GET /assets/app.js", "GET /token", "GET /metrics", "GET /sessions", "GET /sessions/x", "GET /drain", "GET /events",
+		"GET /debug/pprof", "GET /debug/pprof/", "GET /debug/pprof/heap",
+		"POST /drain", "POST /sessions/x/drain", "POST /resume", "GET /nothing", "POST /nothing", "DELETE /drain", "OPTIONS /drain", "HEAD /events",
+		"GET /healthz/", "GET //healthz",
+	}
+}
+
+// patiently ends a request that is let in by mistake, and would go on.
+func patiently(r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+	context.AfterFunc(ctx, cancel)
+	*r = *r.WithContext(ctx)
+}
+
+func TestWithoutAuthorizationNobodyLearnsAnything(t *testing.T) {
+	in(t, admin.Options{Authorizer: &authorizer{}}, func(t *testing.T, h *house) {
+		for _, credentials := range []string{"", "Bearer wrong", "Bearer", "s3cret", "Basic czNjcmV0", "Basic Onczcm9uZw=="} {
+			for _, request := range everything() {
+				method, path, _ := strings.Cut(request, " ")
+				w := h.ask(method, path, header("Authorization", credentials), header("X-Lastcall-Token", "x"), patiently)
+				if w.Code != http.StatusUnauthorized || w.Body.String() != "a token is required\n" {
+					t.Errorf("%s with %q: %d %q", request, credentials, w.Code, w.Body)
+				}
+				if got := w.Header().Values("WWW-Authenticate"); !slices.Equal(got, []string{"Bearer", `Basic realm="lastcall"`}) {
+					t.Errorf("%s: %q", request, got)
+				}
+			}
+		}
+		for path, text := range map[string]string{"/healthz": "alive\n", "/readyz": "ready\n"} {
+			if w := h.ask(http.MethodGet, path, host("gateway.example")); w.Code != http.StatusOK || w.Body.String() != text {
+				t.Errorf("%s: %d %q", path, w.Code, w.Body)
+			}
+		}
+	})
+}
+
+func TestATokenLetsInAsBearerAndAsPassword(t *testing.T) {
+	who := &authorizer{}
+	in(t, admin.Options{Authorizer: who}, func(t *testing.T, h *house) {
+		basic := func(r *http.Request) { r.SetBasicAuth("whoever", "s3cret") }
+		for name, let := range map[string]func(*http.Request){"bearer": header("Authorization", "Bearer s3cret"), "basic": basic} {
+			who.asked = nil
+			w := h.ask(http.MethodGet, "/token", let, host("gateway.example:8081"))
+			if w.Code != http.StatusOK {
+				t.Fatalf("%s: %d %q", name, w.Code, w.Body)
+			}
+			token := strings.TrimSpace(w.Body.String())
+			if d := h.drains("/drain?sessions=1", let, header("X-Lastcall-Token", token)); !d.Part {
+				t.Errorf("%s: %+v", name, d)
+			}
+			h.refuses(http.StatusNotFound, "not found", http.MethodGet, "/nothing", let)
+			if !slices.Contains(who.asked, "POST /drain") || !slices.Contains(who.asked, "GET /nothing") {
+				t.Errorf("%s: the authorizer was asked %q", name, who.asked)
+			}
+		}
+		h.refuses(http.StatusUnauthorized, "required", http.MethodGet, "/drain", basic, func(r *http.Request) {
+			r.Header.Add("Authorization", "Bearer wrong") // two readers could disagree
+		})
+		h.refuses(http.StatusUnauthorized, "required", http.MethodGet, "/drain", func(r *http.Request) { r.SetBasicAuth("", "s3cret\r\nX: y") })
+		if len(who.shown) != 1 || !strings.HasPrefix(who.shown[0], "Basic ") {
+			t.Errorf("what can't stand in a header is shown as %q", who.shown)
+		}
+	})
+}
+
+func TestWhatTheAuthorizerSaysIsPassedOn(t *testing.T) {
+	in(t, admin.Options{Authorizer: &authorizer{}}, func(t *testing.T, h *house) {
+		began := time.Now()
+		h.refuses(http.StatusForbidden, "not you", http.MethodGet, "/drain", header("Authorization", "Bearer forbidden"))
+		h.refuses(http.StatusBadGateway, "not available", http.MethodGet, "/drain", header("Authorization", "Bearer broken"))
+		h.refuses(http.StatusGatewayTimeout, "not available", http.MethodGet, "/drain", header("Authorization", "Bearer slow"))
+		if took := time.Since(began); took != 30*time.Second {
+			t.Errorf("a slow authorizer is waited for %v", took)
+		}
+		if w := h.ask(http.MethodGet, "/drain", header("Authorization", "Bearer forbidden")); w.Header().Get("WWW-Authenticate") != "" {
+			t.Error("a browser would ask for another password")
+		}
+	})
+}
+
+// DNS rebinding: another site's name leads a browser here.
+func TestWithoutAuthorizerTheHostMustBeALocalName(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		for _, name := range []string{"127.0.0.1:8081", "127.0.0.1", "localhost", "LOCALHOST:8081", "[::1]:8081", "[::1]", "127.1.2.3:1"} {
+			if w := h.ask(http.MethodGet, "/sessions", host(name)); w.Code != http.StatusOK {
+				t.Errorf("%s: %d %q", name, w.Code, w.Body)
+			}
+		}
+		for _, name := range []string{"evil.example:8081", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8081", "10.0.0.1:8081", "0.0.0.0:8081", "", "[::2]:8081", "127.0.0.1:8081:1"} {
+			for _, request := range everything() {
+				method, path, _ := strings.Cut(request, " ")
+				h.refuses(http.StatusForbidden, "localhost alone", method, path, header("X-Lastcall-Token", "x"), host(name), patiently)
+			}
+			if w := h.ask(http.MethodGet, "/readyz", host(name)); w.Code != http.StatusOK {
+				t.Errorf("/readyz as %s: %d", name, w.Code)
+			}
+		}
+	})
+}
+
+func TestACrossSitePostIsRefused(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		p := h.serve(&peer{workflow: "w1"})
+		other := open(t, admin.Options{})
+		for _, target := range []string{"/drain", "/drain?sessions=1", "/sessions/" + p.id + "/drain", "/resume"} {
+			refused := func(text string, edits ...func(*http.Request)) {
+				t.Helper()
+				h.refuses(http.StatusForbidden, text, http.MethodPost, target, edits...)
+			}
+			refused("cross-origin", header("Origin", "https://evil.example"))
+			refused("cross-origin", header("Origin", "null"))
+			refused("cross-origin", header("Origin", "http://127.0.0.1:9999"))
+			refused("cross-origin", header("Sec-Fetch-Site", "cross-site"))
+			refused("cross-origin", header("Sec-Fetch-Site", "same-site"))
+			refused("cross-origin", header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Dest", "document"))
+			for _, own := range []string{"same-origin", "none", ""} {
+				refused("X-Lastcall-Token", header("Sec-Fetch-Site", own), header("X-Lastcall-Token", ""))
+				refused("X-Lastcall-Token", header("Sec-Fetch-Site", own), header("X-Lastcall-Token", h.token()+"x"))
+				refused("X-Lastcall-Token", header("Sec-Fetch-Site", own), header("X-Lastcall-Token", other.token()))
+			}
+			refused("X-Lastcall-Token", header("X-Lastcall-Token", ""), form("X-Lastcall-Token="+h.token()))
+		}
+		h.refuses(http.StatusForbidden, "X-Lastcall-Token", http.MethodDelete, "/drain")
+		if state := h.state(); state.State != actors.Serving || len(state.Drains) != 0 {
+			t.Errorf("%+v", state)
+		}
+		p.wantTold(t)
+
+		h.drains("/sessions/"+p.id+"/drain", header("Origin", "http://127.0.0.1:8081"), header("Sec-Fetch-Site", "same-origin"))
+	})
+}
+
+// Its answers can't be read there, but streams and profiles would be taken up.
+func TestAForeignPageEmbedsNothing(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		for _, site := range []string{"cross-site", "same-site"} {
+			for _, dest := range []string{"empty", "image", "script", "iframe", ""} {
+				h.refuses(http.StatusForbidden, "cross-origin", http.MethodGet, "/drain", header("Sec-Fetch-Site", site), header("Sec-Fetch-Dest", dest))
+			}
+			if w := h.ask(http.MethodGet, "/drain", header("Sec-Fetch-Site", site), header("Sec-Fetch-Dest", "document")); w.Code != http.StatusOK {
+				t.Errorf("a link from elsewhere: %d", w.Code)
+			}
+		}
+		if w := h.ask(http.MethodGet, "/drain", header("Sec-Fetch-Site", "same-origin"), header("Sec-Fetch-Dest", "empty")); w.Code != http.StatusOK {
+			t.Errorf("our own page: %d", w.Code)
+		}
+	})
+}
+
+func TestThePageAndTheMetricsAreServedWhereTheyAreGiven(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		for _, path := range []string{"/", "/assets/app.js", "/metrics"} {
+			h.refuses(http.StatusNotFound, "", http.MethodGet, path)
+		}
+	})
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, text, " at ", r.URL.Path) })
+	}
+	options := admin.Options{Metrics: says("metrics"), Page: says}
+	in(t, options, func(t *testing.T, h *house) {
+		token := h.token()
+		for path, want := range map[string]string{"/metrics": "metrics at /metrics", "/": token + " at /", "/assets/app.js": token + " at /assets/app.js"} {
+			if w := h.ask(http.MethodGet, path); w.Code != http.StatusOK || w.Body.String() != want {
+				t.Errorf("%s: %d %q", path, w.Code, w.Body)
+			}
+		}
+		h.refuses(http.StatusNotFound, "", http.MethodGet, "/elsewhere")
+	})
+}
+
+func TestReadinessFollowsTheDrain(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		want := func(ready int) {
+			t.Helper()
+			if w := h.ask(http.MethodGet, "/readyz"); w.Code != ready {
+				t.Errorf("/readyz: %d, want %d", w.Code, ready)
+			}
+			if w := h.ask(http.MethodGet, "/healthz"); w.Code != http.StatusOK {
+				t.Errorf("/healthz: %d", w.Code)
+			}
+		}
+		want(http.StatusOK)
+		_, err := h.supervisor.Begin(context.Background(), actors.Drain{Standby: true, Delay: time.Minute})
+		want(http.StatusServiceUnavailable)
+		h.ask(http.MethodPost, "/resume")
+		want(http.StatusOK)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}

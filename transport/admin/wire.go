@@ -1,0 +1,123 @@
+package admin
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+)
+
+// maxError is how many bytes of an error are told.
+const maxError = 1 << 10
+
+func sessionsOf(infos []*actors.SessionInfo) []Session {
+	all := make([]Session, len(infos))
+	for i, info := range infos {
+		all[i] = sessionOf(info)
+	}
+	return all
+}
+
+func sessionOf(info *actors.SessionInfo) Session {
+	return Session{
+		ID:           info.ID,
+		Workflow:     info.Workflow,
+		Phase:        info.Phase.String(),
+		Since:        moment(info.Since),
+		Started:      moment(info.Started),
+		Told:         moment(info.Told),
+		WaitsFor:     info.WaitsFor,
+		Remote:       info.Remote,
+		Transport:    info.Transport,
+		Agent:        info.AgentName,
+		Received:     Flow(info.Traffic.Received),
+		Sent:         Flow(info.Traffic.Sent),
+		ToolsRunning: info.ToolsRunning,
+		LastMessage:  moment(info.Traffic.Last),
+	}
+}
+
+// moment is a time as it is told: UTC, to the millisecond.
+func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
+
+func stateOf(view actors.Overview) State {
+	drains := make([]Drain, len(view.Drains))
+	for i, status := range view.Drains {
+		drains[i] = drainOf(status)
+	}
+	slices.SortStableFunc(drains, func(a, b Drain) int { return a.Began.Compare(b.Began) })
+	return State{State: view.State, Final: view.Final, Drains: drains}
+}
+
+func drainOf(status actors.DrainStatus) Drain {
+	d := Drain{
+		ID:       status.ID,
+		Part:     status.Part,
+		Reason:   status.Reason,
+		Sessions: status.Sessions,
+		Left:     status.Left,
+		Untold:   status.Untold,
+		Totals:   status.Totals,
+		Began:    moment(status.Began),
+		Deadline: moment(status.Deadline),
+		Over:     status.Over,
+		Killed:   status.Killed,
+	}
+	if d.Over {
+		d.Took = actors.Seconds(status.Elapsed)
+	}
+	return d
+}
+
+// eventOf returns an event's name and data, or no name where it is nobody's business. That of
+// [actors.Resumed] is not in the event itself.
+func eventOf(event any) (name string, data any) {
+	switch e := event.(type) {
+	case actors.SessionStarted:
+		return EventSessionStarted, SessionStarted{e.ID, e.Remote, e.Transport, e.AgentName, moment(e.At)}
+	case actors.SessionPhase:
+		return EventSessionPhase, SessionPhase{e.ID, e.Workflow, e.Phase.String(), moment(e.At)}
+	case actors.SessionStopped:
+		return EventSessionStopped, stoppedOf(e)
+	case actors.ToolUnavailable:
+		return EventToolUnavailable, ToolUnavailable{e.Session, errorText(e.Err)}
+	case actors.ServiceStopped:
+		return EventServiceStopped, ServiceStopped{e.Name, e.Outcome, e.Took, errorText(e.Err)}
+	case actors.DrainStarted:
+		return EventDrainStarted, drainOf(e.DrainStatus)
+	case actors.DrainProgress:
+		return EventDrainProgress, drainOf(e.DrainStatus)
+	case actors.DrainFinished:
+		return EventDrainFinished, drainOf(e.DrainStatus)
+	case actors.Resumed:
+		return EventResumed, nil
+	}
+	return "", nil
+}
+
+func stoppedOf(e actors.SessionStopped) SessionStopped {
+	return SessionStopped{
+		ID:       e.ID,
+		Workflow: e.Workflow,
+		Remote:   e.Remote,
+		Outcome:  e.Outcome,
+		Code:     e.Code,
+		Reason:   e.Reason,
+		Age:      e.Age,
+		Took:     e.Took,
+		Error:    errorText(e.Err),
+	}
+}
+
+// errorText is the first line of an error: a panic's stack is for the log.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	if len(text) > maxError {
+		text = text[:maxError]
+	}
+	return strings.ToValidUTF8(text, "")
+}
