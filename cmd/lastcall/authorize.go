@@ -30,14 +30,15 @@ type authFlags struct {
 	MaxSessionsPerPrincipal int      `default:"0" placeholder:"N" help:"Sessions at a time of one principal; 0 is no limit."`
 	AllowOrigin             []string `placeholder:"HOST" help:"Hosts whose pages may connect from a browser, besides the gateway's own. A pattern, such as *.example.com."`
 
-	TLSCert     string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate for --listen, in PEM. Read again when it changes."`
+	TLSCert     string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate for --listen, in PEM, and for --admin where others can reach it. Read again when it changes."`
 	TLSKey      string `name:"tls-key" type:"path" placeholder:"FILE" help:"Its key, in PEM."`
 	TLSClientCA string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Ask clients for a certificate of these authorities, in PEM."`
 }
 
 // authorizer is the one that the flags name, with a service that belongs to it, if any.
-func (f *authFlags) authorizer(listen string, log *slog.Logger) (grant.Authorizer, []extraService, error) {
-	if err := f.check(listen); err != nil {
+// listen and admin are the addresses of the ports.
+func (f *authFlags) authorizer(listen, admin string, log *slog.Logger) (grant.Authorizer, []extraService, error) {
+	if err := f.check(listen, admin); err != nil {
 		return nil, nil, err
 	}
 	switch f.Auth {
@@ -58,10 +59,12 @@ func (f *authFlags) authorizer(listen string, log *slog.Logger) (grant.Authorize
 }
 
 // check wants the flags that go together, and no door open by mistake.
-func (f *authFlags) check(listen string) error {
+func (f *authFlags) check(listen, admin string) error {
 	switch {
 	case f.Auth == "" && !isLoopback(listen):
 		return fmt.Errorf("--listen %s can be reached by others: say who may connect with --auth tokens or --auth forward, or --auth none if something else guards it", listen)
+	case f.Auth == "" && !isLoopback(admin):
+		return fmt.Errorf("--admin %s can be reached by others, who could drain: say who may with --auth tokens or --auth forward, or --auth none if something else guards it", admin)
 	case (f.Auth == "tokens") != (f.AuthTokens != ""):
 		return errors.New("--auth tokens and --auth-tokens go together")
 	case (f.Auth == "forward") != (f.AuthURL != ""):
@@ -101,8 +104,8 @@ func (f *authFlags) forward() (*auth.Forward, error) {
 	return forward, nil
 }
 
-// encrypt puts TLS on the listener where the flags say so.
-func (f *authFlags) encrypt(listener net.Listener, log *slog.Logger) (net.Listener, error) {
+// encrypt puts TLS on a listener where the flags say so.
+func (f *authFlags) encrypt(listener net.Listener, clientCA string, log *slog.Logger) (net.Listener, error) {
 	if f.TLSCert == "" {
 		return listener, nil
 	}
@@ -112,7 +115,7 @@ func (f *authFlags) encrypt(listener net.Listener, log *slog.Logger) (net.Listen
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert: %w", err)
 	}
-	config, err := certificate.ServerConfig(f.TLSClientCA)
+	config, err := certificate.ServerConfig(clientCA)
 	if err != nil {
 		return nil, fmt.Errorf("--tls-client-ca: %w", err)
 	}

@@ -301,7 +301,7 @@ func TestAHangupAtOnceIsNoEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := authFlags{Auth: "tokens", AuthTokens: file}
-	authorizer, services, err := flags.authorizer("127.0.0.1:0", slog.New(slog.DiscardHandler))
+	authorizer, services, err := flags.authorizer("127.0.0.1:0", "127.0.0.1:0", slog.New(slog.DiscardHandler))
 	if err != nil || len(services) != 1 {
 		t.Fatal(services, err)
 	}

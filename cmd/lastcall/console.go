@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/term"
+
+	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
 // console is where logs and progress are shown. On a terminal the progress is one line at the
@@ -64,8 +66,9 @@ func newLogger(c *console, format, level string) *slog.Logger {
 	var least slog.Level
 	_ = least.UnmarshalText([]byte(level)) // the grammar has checked it
 	options := &slog.HandlerOptions{Level: least}
+	var handler slog.Handler = slog.NewJSONHandler(c, options)
 	if format == "text" || format == "auto" && c.terminal {
-		return slog.New(slog.NewTextHandler(c, options))
+		handler = slog.NewTextHandler(c, options)
 	}
-	return slog.New(slog.NewJSONHandler(c, options))
+	return slog.New(tracing.LogHandler(handler))
 }

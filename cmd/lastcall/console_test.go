@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lastcall-go/lastcall/actors"
 )
@@ -29,8 +32,14 @@ func screen(written string) []string {
 // observed is a gateway of which there is only what it shows.
 func observed(terminal bool) (*gateway, *bytes.Buffer) {
 	shown := new(bytes.Buffer)
-	g := &gateway{console: &console{w: shown, terminal: terminal}, failed: make(chan actors.ServiceStopped, 1)}
+	g := &gateway{
+		console:  &console{w: shown, terminal: terminal},
+		failed:   make(chan actors.ServiceStopped, 1),
+		badInput: make(map[actors.BadInput]int),
+		notifier: &notifier{},
+	}
 	g.log = newLogger(g.console, "auto", "info")
+	g.report.log = g.log
 	return g, shown
 }
 
@@ -76,7 +85,7 @@ func TestTerminalShowsProgressAndTotals(t *testing.T) {
 		got = append(got, message)
 	}
 	want := []string{
-		`"drain started" sessions=3 services=0 deadline=` + deadline.Format("2006-01-02T15:04:05.000Z07:00"),
+		`"drain started" drain="" part=false reason="" sessions=3 services=0 deadline=` + deadline.Format("2006-01-02T15:04:05.000Z07:00"),
 		`"pushes the line down"`,
 		"drained 3 sessions in 1.235s: 2 drained, 1 killed; had to be killed: session c",
 		`"comes after it"`,
@@ -134,7 +143,7 @@ func TestSessionsAreLoggedByHowTheyEnd(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			g, shown := observed(false)
-			g.observe(actors.SessionStarted{ID: "s", Remote: "client:1"})
+			g.observe(actors.SessionStarted{ID: "s", Remote: "client:1", Context: t.Context()})
 			g.observe(test.stopped)
 			got := records(t, shown)
 			if len(got) != 2 || got[0]["msg"] != "session started" || got[1]["msg"] != "session stopped" {
@@ -152,7 +161,59 @@ func TestSessionsAreLoggedByHowTheyEnd(t *testing.T) {
 }
 
 func stopped(outcome actors.Outcome, err error) actors.SessionStopped {
-	return actors.SessionStopped{SessionReport: actors.SessionReport{ID: "s", Outcome: outcome}, Err: err}
+	return actors.SessionStopped{SessionReport: actors.SessionReport{ID: "s", Outcome: outcome}, Err: err, Context: context.Background()}
+}
+
+// What there is to know of a session that has ended is in one record.
+func TestASessionsLastRecordHasEverything(t *testing.T) {
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	g, shown := observed(false)
+	g.observe(actors.SessionStopped{
+		SessionReport: actors.SessionReport{ID: "s", Workflow: "w1", Outcome: actors.Drained, Age: actors.Seconds(time.Hour), Took: actors.Seconds(time.Second)},
+		Remote:        "client:1", Transport: "websocket", AgentName: "agent:1", Code: 1001, Reason: "server shutdown",
+		Traffic:   actors.Traffic{Received: actors.Flow{Messages: 1, Bytes: 10}, Sent: actors.Flow{Messages: 2, Bytes: 20}},
+		ToolCalls: 3,
+		Context:   trace.ContextWithSpanContext(context.Background(), span),
+		BadInput:  map[actors.BadInput]int{actors.UnknownField: 4},
+	})
+	record := records(t, shown)[0]
+	for key, want := range map[string]any{
+		"session": "s", "workflow": "w1", "remote": "client:1", "transport": "websocket", "agent": "agent:1",
+		"outcome": "drained", "code": 1001.0, "reason": "server shutdown", "age": "1h0m0s", "stop": "1s",
+		"received": 1.0, "received_bytes": 10.0, "sent": 2.0, "sent_bytes": 20.0, "tool_calls": 3.0,
+		"request_id": "", "trace_id": span.TraceID().String(),
+	} {
+		if record[key] != want {
+			t.Errorf("%s is %v, want %v", key, record[key], want)
+		}
+	}
+	if got := fmt.Sprint(record["bad_input"]); got != "map[unknown_field:4]" {
+		t.Errorf("bad_input is %s", got)
+	}
+}
+
+// With an age limit sessions are drained one by one, all day.
+func TestTheDrainOfASessionThatIsTooOldIsNoNews(t *testing.T) {
+	g, shown := observed(false)
+	old := actors.DrainStatus{Part: true, Sessions: 1, Reason: actors.ReasonAge}
+	g.observe(actors.DrainStarted{DrainStatus: old})
+	g.observe(actors.DrainProgress{DrainStatus: old})
+	g.observe(actors.DrainFinished{DrainStatus: old, Report: someReport})
+	if shown.Len() > 0 {
+		t.Errorf("logged %s", shown)
+	}
+}
+
+// The terminal's last line is for the drain of everything.
+func TestADrainOfAPartIsLoggedOnATerminalToo(t *testing.T) {
+	g, shown := observed(true)
+	part := actors.DrainStatus{ID: "d1", Part: true, Sessions: 1}
+	g.observe(actors.DrainStarted{DrainStatus: part})
+	g.observe(actors.DrainProgress{DrainStatus: part})
+	g.observe(actors.DrainFinished{DrainStatus: part, Report: someReport})
+	if n := strings.Count(shown.String(), "drain=d1 "); n != 3 || strings.Contains(shown.String(), "draining:") {
+		t.Errorf("logged %s", shown)
+	}
 }
 
 // A service that ends unasked ends the server; one that was told to doesn't.

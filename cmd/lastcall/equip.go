@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
@@ -17,6 +22,8 @@ import (
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/mcptool"
 	"github.com/lastcall-go/lastcall/transport/redislease"
+	"github.com/lastcall-go/lastcall/transport/scripted"
+	"github.com/lastcall-go/lastcall/transport/tracing"
 	"github.com/lastcall-go/lastcall/transport/tracktool"
 )
 
@@ -80,6 +87,41 @@ func (l redisLog) Printf(_ context.Context, format string, args ...any) {
 	l.Debug(fmt.Sprintf(format, args...), "from", "go-redis")
 }
 
+// scriptedPace is how fast the scripted agent plays: slow enough to watch.
+const scriptedPace = 2 * time.Second
+
+// agent is the pool of connections to the agent, with the agent itself where none was named.
+func (c *serveCmd) agent() ([]extraService, *transport.Pool, error) {
+	options := transport.PoolOptions{
+		Target:               c.Agent,
+		StreamsPerConnection: c.AgentStreams,
+		Keepalive:            c.AgentKeepalive,
+		UserAgent:            gatewayName(),
+	}
+	if c.OTLPEndpoint != "" {
+		options.Interceptor = tracing.Interceptor
+	}
+	if c.AgentTLS {
+		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if c.Agent != "" {
+		pool, err := transport.NewPool(options)
+		return nil, pool, err
+	}
+	if c.AgentTLS {
+		return nil, nil, errors.New("--agent-tls needs --agent: the scripted agent is in process")
+	}
+	inProcess := bufconn.Listen(1 << 20)
+	agent := scripted.New(scripted.Options{Pace: scriptedPace})
+	run := actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, inProcess) })
+	options.Target, options.Name = "passthrough:///scripted", "scripted, in process"
+	options.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return inProcess.DialContext(ctx)
+	})}
+	pool, err := transport.NewPool(options)
+	return []extraService{{"scripted agent", actors.AfterSessions, run}}, pool, err
+}
+
 // toolConnections is what the tools of all sessions share of HTTP.
 func toolConnections() (*http.Transport, extraService) {
 	shared := http.DefaultTransport.(*http.Transport).Clone()
@@ -95,7 +137,7 @@ func toolConnections() (*http.Transport, extraService) {
 }
 
 // toolbox makes the tools of a session from its grant.
-func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) func(*grant.Grant, *http.Request) []actors.Tool {
+func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) toolMaker {
 	return func(granted *grant.Grant, r *http.Request) (tools []actors.Tool) {
 		userAgent := r.UserAgent() + " " + gatewayName()
 		if granted.API.URL != "" {

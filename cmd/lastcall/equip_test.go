@@ -79,11 +79,6 @@ func TestASessionHasTheToolsOfItsGrant(t *testing.T) {
 		if (log.Len() > 0) != test.warns || strings.Contains(log.String(), apiToken) {
 			t.Errorf("%s: log %q", name, log.String())
 		}
-		for _, tool := range tools {
-			if err := tool.Close(t.Context()); err != nil {
-				t.Error(err)
-			}
-		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,9 @@ func TestUsageErrors(t *testing.T) {
 		{"serve --listen nowhere", "--listen nowhere"},
 		{"serve --listen 127.0.0.1:99999", "--listen 127.0.0.1:99999"},
 		{"serve --admin nowhere", "--admin nowhere"},
+		{"serve --admin 0.0.0.0:0", "--admin 0.0.0.0:0 can be reached by others"},
+		{"serve --max-session-age=-1s", "--max-session-age -1s"},
+		{"serve --otlp-endpoint collector:4317", "--otlp-endpoint"},
 		{"serve --agent %zz", "%zz"},
 		{"serve --agent http://agent.example:50052", "http://agent.example:50052"},
 		{"serve --agent-tls", "--agent-tls needs --agent"},
@@ -99,7 +103,7 @@ func TestPortInUseIsAUsageError(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"serve", "agent", "connect"} {
+	for _, command := range []string{"serve", "agent", "connect", "token"} {
 		code, stdout, stderr := lastcall(t, command, "--help")
 		if code != 0 || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", command, code, stderr)
@@ -118,10 +122,12 @@ func TestHelp(t *testing.T) {
 }
 
 func TestExamplesOfHelpAreRight(t *testing.T) {
-	for _, help := range []string{(*serveCmd)(nil).Help(), (*agentCmd)(nil).Help()} {
-		_, example, _ := strings.Cut(help, "Example:")
+	words := regexp.MustCompile(`"[^"]*"|\S+`)
+	for _, command := range parserOf(new(cli)).Model.Children {
+		_, example, _ := strings.Cut(command.Detail, "Example:")
 		for line := range strings.Lines(example) {
-			args := strings.Fields(strings.TrimSuffix(strings.TrimSpace(line), "&"))
+			line, _, _ = strings.Cut(line, ">") // what a shell does with the output
+			args := words.FindAllString(strings.TrimSuffix(strings.TrimSpace(line), "&"), -1)
 			if len(args) == 0 {
 				continue
 			}
@@ -157,6 +163,8 @@ func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
 		"serve --wave-size":                  "8",
 		"serve --wave-interval":              "5s",
 		"serve --max-sessions":               "9",
+		"serve --max-session-age":            "15s",
+		"serve --otlp-endpoint":              "http://127.0.0.1:6",
 		"serve --log-format":                 "text",
 		"serve --log-level":                  "debug",
 		"serve --report":                     "/tmp/report.json",

@@ -9,13 +9,16 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
 )
 
 // observe turns the supervisor's events into records, and on a terminal into progress.
 func (g *gateway) observe(event any) {
 	switch e := event.(type) {
 	case actors.SessionStarted:
-		g.log.Info("session started", "session", e.ID, "remote", e.Remote)
+		g.sessionStarted(e)
+	case actors.SessionPhase:
+		g.log.Debug("session phase", "session", e.ID, "workflow", e.Workflow, "phase", e.Phase.String())
 	case actors.SessionStopped:
 		g.sessionStopped(e)
 	case actors.ToolUnavailable:
@@ -23,30 +26,36 @@ func (g *gateway) observe(event any) {
 	case actors.ServiceStopped:
 		g.serviceStopped(e)
 	case actors.DrainStarted:
-		g.log.Info("drain started", "sessions", e.Sessions, "services", e.Services, "deadline", e.Deadline)
-		g.console.show(fmt.Sprintf("draining: %d sessions", e.Sessions))
+		g.drainStarted(e)
 	case actors.DrainProgress:
-		g.drainProgress(e)
+		g.drainProgress(e.DrainStatus)
 	case actors.DrainFinished:
-		g.drainFinished(e.Report)
+		g.drainFinished(e)
+	case actors.Resumed:
+		g.notifier.resumed()
+		g.log.Info("resumed")
 	case actors.SupervisorPanicked:
 		g.log.Error("panic in the supervisor", "error", e.Err)
 	}
 }
 
+func (g *gateway) sessionStarted(e actors.SessionStarted) {
+	g.sessions.Add(1)
+	g.log.InfoContext(e.Context, "session started",
+		"session", e.ID, "request_id", transport.RequestID(e.Context),
+		"remote", e.Remote, "transport", e.Transport, "agent", e.AgentName)
+}
+
+// sessionStopped is the one record with everything about a session.
 func (g *gateway) sessionStopped(e actors.SessionStopped) {
-	level := slog.LevelInfo
-	var panicked *actors.PanicError
-	switch {
-	case errors.As(e.Err, &panicked):
-		level = slog.LevelError
-	case e.Outcome == actors.Failed, e.Outcome == actors.Cancelled, e.Outcome == actors.Killed:
-		level = slog.LevelWarn
-	}
+	g.sessions.Add(-1)
 	attrs := []any{
-		"session", e.ID, "workflow", e.Workflow, "remote", e.Remote,
+		"session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow,
+		"remote", e.Remote, "transport", e.Transport, "agent", e.AgentName,
 		"outcome", e.Outcome, "code", e.Code, "reason", e.Reason,
 		"age", e.Age.String(), "stop", e.Took.String(),
+		"received", e.Traffic.Received.Messages, "received_bytes", e.Traffic.Received.Bytes,
+		"sent", e.Traffic.Sent.Messages, "sent_bytes", e.Traffic.Sent.Bytes, "tool_calls", e.ToolCalls,
 	}
 	if e.Err != nil {
 		attrs = append(attrs, "error", e.Err)
@@ -57,7 +66,18 @@ func (g *gateway) sessionStopped(e actors.SessionStopped) {
 			g.badInput[kind] += n
 		}
 	}
-	g.log.Log(context.Background(), level, "session stopped", attrs...)
+	g.log.Log(e.Context, stoppedLevel(e), "session stopped", attrs...)
+}
+
+func stoppedLevel(e actors.SessionStopped) slog.Level {
+	var panicked *actors.PanicError
+	switch {
+	case errors.As(e.Err, &panicked):
+		return slog.LevelError
+	case e.Outcome == actors.Failed, e.Outcome == actors.Cancelled, e.Outcome == actors.Killed:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 // serviceStopped: a service that ended unasked takes the server with it.
@@ -75,27 +95,61 @@ func (g *gateway) serviceStopped(e actors.ServiceStopped) {
 	}
 }
 
-func (g *gateway) drainProgress(e actors.DrainProgress) {
-	left := max(0, time.Until(e.Deadline)).Round(100 * time.Millisecond)
-	if g.console.terminal {
-		g.console.show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", e.Left, left, suffix(": ", totals(e.Totals))))
-		return
+func (g *gateway) drainStarted(e actors.DrainStarted) {
+	g.notifyDrain(e.DrainStatus)
+	g.logDrain(e.DrainStatus, "drain started", "drain", e.ID, "part", e.Part, "reason", e.Reason, "sessions", e.Sessions, "services", e.Services, "deadline", e.Deadline)
+	if !e.Part {
+		g.console.show(fmt.Sprintf("draining: %d sessions", e.Sessions))
 	}
-	g.log.Info("drain progress", "left", e.Left, "totals", e.Totals, "elapsed", e.Elapsed.Round(time.Millisecond).String(), "to_deadline", left.String())
 }
 
-func (g *gateway) drainFinished(r *actors.Report) {
-	line := fmt.Sprintf("drained %d sessions in %v%s", len(r.Sessions), r.Took, suffix(": ", totals(r.Totals)))
-	if g.console.terminal {
+func (g *gateway) drainProgress(d actors.DrainStatus) {
+	g.notifyDrain(d)
+	left := max(0, time.Until(d.Deadline)).Round(100 * time.Millisecond)
+	if g.console.terminal && !d.Part {
+		g.console.show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", d.Left, left, suffix(": ", totals(d.Totals))))
+		return
+	}
+	g.logDrain(d, "drain progress", "drain", d.ID, "left", d.Left, "totals", d.Totals, "elapsed", d.Elapsed.Round(time.Millisecond).String(), "to_deadline", left.String())
+}
+
+func (g *gateway) drainFinished(e actors.DrainFinished) {
+	g.notifyDrain(e.DrainStatus)
+	if e.Standby {
+		g.report.standby(e.Report)
+	}
+	r := e.Report
+	if g.console.terminal && !e.Part {
+		line := fmt.Sprintf("drained %d sessions in %v%s", len(r.Sessions), r.Took, suffix(": ", totals(r.Totals)))
 		g.console.conclude(line + suffix("; ", errorText(r.Err())))
 		return
 	}
-	attrs := []any{"sessions", len(r.Sessions), "took", r.Took.String(), "totals", r.Totals, "killed", errorText(r.Err()), "bad_input", g.badInput}
+	attrs := []any{"drain", e.ID, "part", e.Part, "sessions", len(r.Sessions), "took", r.Took.String(), "totals", r.Totals, "killed", errorText(r.Err()), "bad_input", g.badInput}
 	if g.leases != nil {
 		stats := g.leases()
 		attrs = append(attrs, "leases_unavailable", stats.Unavailable, "leases_lost", stats.Lost)
 	}
-	g.log.Info("drain finished", attrs...)
+	g.logDrain(e.DrainStatus, "drain finished", attrs...)
+}
+
+// logDrain: that a session has reached its age limit is in its own last record.
+func (g *gateway) logDrain(d actors.DrainStatus, message string, attrs ...any) {
+	level := slog.LevelInfo
+	if d.Part && d.Reason == actors.ReasonAge {
+		level = slog.LevelDebug
+	}
+	g.log.Log(context.Background(), level, message, attrs...)
+}
+
+// notifyDrain passes on what becomes of all sessions.
+func (g *gateway) notifyDrain(d actors.DrainStatus) {
+	switch {
+	case d.Part:
+	case d.Standby && d.Over:
+		g.notifier.drained()
+	default:
+		g.notifier.draining(d.Left, d.Deadline, !d.Standby)
+	}
 }
 
 // totals lists the outcomes that occurred.

@@ -14,6 +14,7 @@ import (
 func TestReportIsWrittenInOnePiece(t *testing.T) {
 	g, log := observed(false)
 	path := filepath.Join(t.TempDir(), "report.json")
+	g.report.path = path
 	report := &actors.Report{Reason: "server shutdown", Sessions: make([]actors.SessionReport, 500)}
 
 	written, read := make(chan struct{}), make(chan int)
@@ -37,7 +38,7 @@ func TestReportIsWrittenInOnePiece(t *testing.T) {
 		}
 	}()
 	for range 50 {
-		g.writeReport(path, report)
+		g.report.write(report)
 	}
 	close(written)
 	if times := <-read; times == 0 {
@@ -56,8 +57,29 @@ func TestReportIsWrittenInOnePiece(t *testing.T) {
 
 func TestReportThatCannotBeWrittenIsLogged(t *testing.T) {
 	g, log := observed(false)
-	g.writeReport(filepath.Join(t.TempDir(), "missing", "report.json"), &actors.Report{})
+	g.report.path = filepath.Join(t.TempDir(), "missing", "report.json")
+	g.report.write(&actors.Report{})
 	if !strings.Contains(log.String(), "report not written") {
 		t.Errorf("logged %q", log)
+	}
+}
+
+// An operator drains, and then the process is told to end: the sessions are in the first report.
+func TestAnEmptyFinalReportLeavesTheStandbysInPlace(t *testing.T) {
+	g, _ := observed(false)
+	g.report.path = filepath.Join(t.TempDir(), "report.json")
+	full, empty := someReport, &actors.Report{}
+	for _, test := range []struct {
+		standby, final *actors.Report
+		want           *actors.Report
+	}{{full, empty, full}, {empty, empty, empty}, {full, someReport, someReport}, {empty, full, full}} {
+		g.observe(actors.DrainFinished{DrainStatus: actors.DrainStatus{Standby: true}, Report: test.standby})
+		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.standby.Sessions) {
+			t.Errorf("after a standby with %d sessions the file has %d", len(test.standby.Sessions), len(got.Sessions))
+		}
+		g.report.write(test.final)
+		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.want.Sessions) {
+			t.Errorf("after a final drain with %d sessions the file has %d, want %d", len(test.final.Sessions), len(got.Sessions), len(test.want.Sessions))
+		}
 	}
 }

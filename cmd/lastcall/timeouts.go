@@ -33,6 +33,7 @@ func (c *serveCmd) fit() (timeouts, error) {
 		{"stop-timeout", valueOr(c.StopTimeout, actors.DefaultStopTimeout), time.Millisecond},
 		{"close-timeout", valueOr(c.CloseTimeout, actors.DefaultCloseTimeout), time.Millisecond},
 		{"wave-interval", c.WaveInterval, time.Millisecond},
+		{"max-session-age", c.MaxSessionAge, 0},
 		{"agent-keepalive", c.AgentKeepalive, 10 * time.Second},
 	} {
 		if flag.value < flag.least {

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/redislease"
+)
+
+// gateway is a running server.
+type gateway struct {
+	flags      *serveCmd
+	console    *console
+	log        *slog.Logger
+	report     reportFile
+	failed     chan actors.ServiceStopped // a service that ended unasked
+	badInput   map[actors.BadInput]int    // of all sessions that have stopped
+	sessions   atomic.Int64               // that there are
+	supervisor *actors.Supervisor
+	watch      *watchers
+	notifier   *notifier
+	leases     func() redislease.Stats // nil: they are this process's own
+	door       *transport.HTTPServer   // of sessions, where its socket outlives the process. nil: it doesn't
+	unobserve  func()
+}
+
+// parts are what a gateway is made of that needs no undoing if it isn't started.
+type parts struct {
+	authorizer grant.Authorizer
+	leaser     actors.Leaser
+	pool       *transport.Pool
+	services   []extraService // that belong to them
+}
+
+// open starts everything that can fail at start: first what needs no undoing, then the ports.
+func (c *serveCmd) open(limits timeouts, passed sockets, std streams) (*gateway, error) {
+	g := &gateway{
+		flags:    c,
+		console:  newConsole(std.err),
+		failed:   make(chan actors.ServiceStopped, 1),
+		badInput: make(map[actors.BadInput]int),
+	}
+	g.log = newLogger(g.console, c.LogFormat, c.LogLevel)
+	g.report = reportFile{path: c.Report, log: g.log}
+	slog.SetDefault(g.log) // hollywood logs there
+	parts, err := c.parts(passed, g.log)
+	if err != nil {
+		return nil, err
+	}
+	ports, err := c.ports(passed, g.log)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.start(limits, parts, ports); err != nil {
+		return nil, errors.Join(err, ports.close())
+	}
+	g.log.Info("listening",
+		"sessions", c.urlOf("ws", ports.sessions)+c.Path, "admin", c.urlOf("http", ports.admin),
+		"agent", parts.pool.Name(grant.Target{}))
+	g.notifier.started()
+	return g, nil
+}
+
+func (c *serveCmd) parts(passed sockets, log *slog.Logger) (parts, error) {
+	authorizer, reload, err := c.authorizer(addressOf(passed.sessions, c.Listen), addressOf(passed.admin, c.Admin), log)
+	if err != nil {
+		return parts{}, err
+	}
+	leaser, leases, err := c.leaser(log)
+	if err != nil {
+		return parts{}, err
+	}
+	agent, pool, err := c.agent()
+	if err != nil {
+		return parts{}, err
+	}
+	return parts{authorizer, leaser, pool, slices.Concat(leases, reload, agent)}, nil
+}
+
+func (g *gateway) start(limits timeouts, p parts, on ports) (err error) {
+	if g.supervisor, err = actors.NewSupervisor(g.flags.options(limits)); err != nil {
+		return err
+	}
+	if store, shared := p.leaser.(*redislease.Store); shared {
+		g.leases = store.Stats
+	}
+	if g.watch, err = newWatchers(g, p); err != nil {
+		g.supervisor.Close()
+		return err
+	}
+	g.notifier = newNotifier(func() int { return int(g.sessions.Load()) }, g.alive, g.log)
+	g.unobserve = g.supervisor.Listen(func(event any) { // before the first service, which may fail at once
+		g.watch.metrics.Observe(event)
+		g.observe(event)
+	})
+	for _, s := range append(g.services(p, on), g.flags.services...) {
+		if err := g.supervisor.Add(s.name, s.stage, s.run); err != nil {
+			return fmt.Errorf("start %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// services are the gateway's own. After the sessions the last one goes first: the sessions' port, the
+// connections to the agent, the agent, what else sessions needed, and the traces of it all. The admin
+// port answers to the end, and systemd hears to the end.
+func (g *gateway) services(p parts, on ports) []extraService {
+	shared, connections := toolConnections()
+	server := &transport.HTTPServer{Listener: on.sessions, Log: g.log, Handler: g.flags.routes(&transport.Handler{
+		Supervisor:         g.supervisor,
+		Agents:             p.pool,
+		Authorizer:         g.watch.metrics.Authorizer(p.authorizer),
+		Tools:              g.watch.tools(toolbox(p.pool, g.watch.roundTripper(shared), g.log)),
+		Leaser:             g.watch.metrics.Leaser(p.leaser),
+		LockAll:            g.flags.Lock,
+		ClientCapabilities: g.flags.ClientCapabilities,
+		ServerCapabilities: g.flags.ServerCapabilities,
+		AllowOrigins:       g.flags.AllowOrigin,
+		Context:            g.watch.context(),
+		Refused:            g.watch.metrics.Refused,
+		Log:                g.log,
+	})}
+	if on.inherited {
+		g.door = server
+	}
+	after := func(name string, run actors.Service) []extraService {
+		return []extraService{{name, actors.AfterSessions, run}}
+	}
+	return slices.Concat(
+		after("notifier", g.notifier),
+		after("admin server", g.adminServer(on.admin, p.authorizer)),
+		g.watch.services(),
+		p.services,
+		[]extraService{connections},
+		after("agent connections", p.pool),
+		after("session server", server),
+	)
+}
+
+// run serves until a signal or a failure, drains, and tells how that went.
+func (g *gateway) run(signals *signals) error {
+	defer g.supervisor.Close()
+	defer g.unobserve()
+
+	var failure error
+	select {
+	case received := <-signals.first:
+		g.log.Info("signal received", "signal", received.String())
+	case s := <-g.failed:
+		failure = fmt.Errorf("%s ended: %w", s.Name, cmp.Or(s.Err, errors.New("nobody had told it to")))
+	}
+	ctx, cancel := context.WithTimeout(signals.patience, g.flags.ShutdownTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	g.notifier.draining(int(g.sessions.Load()), deadline, true) // a short drain is over before its events are heard
+	g.leaveTheDoor(ctx)
+	report, err := g.supervisor.Drain(ctx, actors.Drain{
+		Delay:        g.flags.DrainDelay,
+		Grace:        g.flags.DrainGrace,
+		WaveSize:     g.flags.WaveSize,
+		WaveInterval: g.flags.WaveInterval,
+	})
+	g.unobserve()
+	g.report.write(report)
+	if failure != nil {
+		return failure
+	}
+	if err != nil {
+		return killedError{err}
+	}
+	return nil
+}
+
+// leaveTheDoor leaves those who come from now on to the next process, where there will be one that
+// accepts from the same socket.
+func (g *gateway) leaveTheDoor(ctx context.Context) {
+	if g.door == nil {
+		return
+	}
+	if err := g.door.StopAccepting(ctx); err != nil {
+		g.log.Warn("the sessions' socket was not let go of", "error", err)
+	}
+}
+
+// alive asks the supervisor, which everything depends on.
+func (g *gateway) alive(ctx context.Context) error {
+	_, err := g.supervisor.Overview(ctx)
+	return err
+}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+const (
+	// statusPulse is how often systemd is told of a number of sessions that has changed, and
+	// stoppingPulse how often how far a drain is.
+	statusPulse   = 5 * time.Second
+	stoppingPulse = time.Second
+
+	// extendMargin is what a process gets beyond its own deadline to exit, before systemd kills it.
+	extendMargin = 5 * time.Second
+
+	// notifyTimeout bounds the wait for a service manager that doesn't read.
+	notifyTimeout = 100 * time.Millisecond
+)
+
+// notifier tells systemd how the process is (sd_notify(3), Type=notify), and answers its watchdog.
+// Its methods only note what is to be told, and never wait: Serve tells. Where the process wasn't
+// started by something that wants to know, all of it does nothing. A failure to tell is logged once,
+// and tried again with the next news.
+//
+// As a service it is the first of the stage AfterSessions, and so the last to stop.
+type notifier struct {
+	send     func(state string) error // nil: nobody wants to know
+	watchdog time.Duration            // what systemd waits for a sign of life. 0: for ever
+	sessions func() int
+	alive    func(context.Context) error
+	log      *slog.Logger
+
+	failure sync.Once
+	news    chan struct{} // holds one when something is to be told at once
+
+	mu  sync.Mutex
+	now condition
+
+	// Serve's own: what was told.
+	told       condition
+	toldStatus string
+}
+
+// condition is what systemd is to know.
+type condition struct {
+	ready    bool // all ports are open
+	draining bool
+	standby  bool // a drain is over, and the process stays
+	final    bool // the process ends with the drain
+	left     int  // sessions
+	deadline time.Time
+}
+
+// newNotifier reads NOTIFY_SOCKET and WATCHDOG_USEC. They stay in the environment: the process starts
+// no other that would inherit them, and systemd listens to its main process alone (NotifyAccess=main).
+//
+// sessions is how many there are; alive must return when its context is done, with an error unless
+// the process still does what it is there for.
+func newNotifier(sessions func() int, alive func(context.Context) error, log *slog.Logger) *notifier {
+	n := &notifier{sessions: sessions, alive: alive, log: log, news: make(chan struct{}, 1)}
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return n
+	}
+	n.send = func(state string) error { return sdNotify(socket, state) }
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("no watchdog", "error", err)
+	}
+	n.watchdog = watchdog
+	return n
+}
+
+// started: all ports are open, and all services run.
+func (n *notifier) started() { n.note(func(c *condition) { c.ready = true }) }
+
+// draining: a drain of everything has begun or goes on, with so many sessions left. final: the
+// process ends with it; from then on nothing else is told.
+func (n *notifier) draining(left int, deadline time.Time, final bool) {
+	n.note(func(c *condition) {
+		*c = condition{ready: c.ready, draining: true, final: final, left: left, deadline: deadline}
+	})
+}
+
+// drained: a drain is over that the process survives.
+func (n *notifier) drained() {
+	n.note(func(c *condition) { *c = condition{ready: c.ready, standby: true} })
+}
+
+// resumed: sessions are admitted again.
+func (n *notifier) resumed() { n.note(func(c *condition) { *c = condition{ready: c.ready} }) }
+
+// note changes the condition. What is more than progress is told at once.
+func (n *notifier) note(change func(*condition)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	was, now := n.now, n.now
+	change(&now)
+	if was.final && !now.final {
+		return
+	}
+	n.now = now
+	was.left = now.left
+	if was != now {
+		select {
+		case n.news <- struct{}{}:
+		default: // it will see this too
+		}
+	}
+}
+
+// Serve implements [actors.Service]. It tells until it is told to stop, also while the process
+// drains, and what was noted last before it returns.
+func (n *notifier) Serve(ctx context.Context) error {
+	if n.send == nil {
+		<-ctx.Done()
+		return nil
+	}
+	var watch sync.WaitGroup
+	watch.Go(func() { n.watch(ctx) })
+	defer watch.Wait()
+	for {
+		pause := n.tell()
+		select {
+		case <-n.news:
+		case <-time.After(pause):
+		case <-ctx.Done():
+			n.tell()
+			return nil
+		}
+	}
+}
+
+// tell sends what systemd doesn't know yet, and returns when to look again.
+func (n *notifier) tell() (pause time.Duration) {
+	n.mu.Lock()
+	now := n.now
+	n.mu.Unlock()
+	status := now.status(n.sessions)
+	message := now.message(n.told, status, n.toldStatus)
+	if message == "" || n.say(message) {
+		n.told, n.toldStatus = now, status
+	}
+	if now.draining || n.told != now {
+		return stoppingPulse
+	}
+	return statusPulse
+}
+
+// message is what to send to somebody who was told the one before. Empty: nothing.
+func (c condition) message(told condition, status, toldStatus string) string {
+	var lines []string
+	if c.ready && !told.ready {
+		lines = append(lines, daemon.SdNotifyReady)
+	}
+	if c.final && !told.final {
+		lines = append(lines, daemon.SdNotifyStopping)
+	}
+	if status != toldStatus {
+		lines = append(lines, "STATUS="+status)
+	}
+	// Past the deadline nothing is extended: a process that still hangs is systemd's to kill.
+	if left := time.Until(c.deadline); c.final && left > 0 {
+		lines = append(lines, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (left+extendMargin).Microseconds()))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// status is one line for "systemctl status".
+func (c condition) status(sessions func() int) string {
+	switch {
+	case c.draining:
+		return fmt.Sprintf("draining: %s left, %v to the deadline", numberOfSessions(c.left), max(0, time.Until(c.deadline)).Round(time.Second))
+	case c.standby:
+		return "drained, refusing until resumed"
+	case c.ready:
+		return "serving " + numberOfSessions(sessions())
+	}
+	return "starting"
+}
+
+func numberOfSessions(n int) string {
+	if n == 1 {
+		return "1 session"
+	}
+	return fmt.Sprintf("%d sessions", n)
+}
+
+// watch gives systemd's watchdog a sign of life every third of its time, as long as there is one.
+// When there is none for that time, systemd ends the process, and starts it again.
+func (n *notifier) watch(ctx context.Context) {
+	if n.watchdog <= 0 {
+		return
+	}
+	pulse := n.watchdog / 3
+	ticker := time.NewTicker(pulse)
+	defer ticker.Stop()
+	var last error
+	for {
+		err := n.ping(ctx, pulse)
+		if err != nil && last == nil && ctx.Err() == nil {
+			n.log.Warn("no sign of life for the watchdog", "error", err)
+		}
+		last = err
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *notifier) ping(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := n.alive(ctx)
+	if err == nil {
+		n.say(daemon.SdNotifyWatchdog)
+	}
+	return err
+}
+
+// say sends a message, and tells whether that went well.
+func (n *notifier) say(state string) bool {
+	err := n.send(state)
+	if err != nil {
+		n.failure.Do(func() { n.log.Warn("systemd not notified", "error", err) })
+	}
+	return err == nil
+}
+
+// sdNotify sends one message to a socket that is a path, or abstract ("@name"). Unlike daemon.SdNotify
+// it doesn't wait for ever where the socket is full.
+func sdNotify(socket, state string) (err error) {
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer func() { err = cmp.Or(err, conn.Close()) }()
+	if err := conn.SetWriteDeadline(time.Now().Add(notifyTimeout)); err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(state))
+	return err
+}

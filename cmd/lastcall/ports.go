@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/lastcall-go/lastcall/transport"
+)
+
+// ports are where the gateway is reached.
+type ports struct {
+	sessions, admin net.Listener
+	inherited       bool // the sessions' socket outlives the process
+}
+
+// ports opens both, or none.
+func (c *serveCmd) ports(passed sockets, log *slog.Logger) (ports, error) {
+	sessions, err := listenOr(passed.sessions, "listen", c.Listen)
+	if err != nil {
+		return ports{}, err
+	}
+	encrypted, err := c.encrypt(sessions, c.TLSClientCA, log)
+	if err != nil {
+		return ports{}, errors.Join(err, sessions.Close())
+	}
+	admin, err := c.adminPort(passed.admin, log)
+	if err != nil {
+		return ports{}, errors.Join(err, encrypted.Close())
+	}
+	return ports{encrypted, admin, passed.sessions != nil}, nil
+}
+
+// adminPort is encrypted, like the sessions', where others can reach it: tokens come by it too. It
+// asks for no client certificate, which health checks don't have.
+func (c *serveCmd) adminPort(passed net.Listener, log *slog.Logger) (net.Listener, error) {
+	admin, err := listenOr(passed, "admin", c.Admin)
+	if err != nil || isLoopback(addressOf(passed, c.Admin)) {
+		return admin, err
+	}
+	encrypted, err := c.encrypt(admin, "", log)
+	if err != nil {
+		return nil, errors.Join(err, admin.Close())
+	}
+	return encrypted, nil
+}
+
+// urlOf is a port's. Its scheme has an s where it is encrypted.
+func (c *serveCmd) urlOf(scheme string, port net.Listener) string {
+	if _, plain := port.(*net.TCPListener); !plain && c.TLSCert != "" {
+		scheme += "s"
+	}
+	return scheme + "://" + port.Addr().String()
+}
+
+func (p ports) close() error { return errors.Join(p.sessions.Close(), p.admin.Close()) }
+
+func listenOr(passed net.Listener, flag, address string) (net.Listener, error) {
+	if passed != nil {
+		return passed, nil
+	}
+	return listen(flag, address)
+}
+
+func listen(flag, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
+	}
+	return listener, nil
+}
+
+// checkPath refuses what an http.ServeMux would panic at, or take for a pattern of many paths.
+func checkPath(p string) error {
+	if !strings.HasPrefix(p, "/") || p == "/" || p != path.Clean(p) || strings.ContainsAny(p, "{}?#% ") {
+		return fmt.Errorf("--path %q: must be a plain absolute path, such as %s", p, transport.DefaultPath)
+	}
+	return nil
+}
+
+// routes are those of the sessions' port.
+func (c *serveCmd) routes(handler *transport.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+c.Path, handler)
+	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
+	if c.Auth == "" {
+		return onlyLoopback(mux)
+	}
+	return mux
+}
+
+// onlyLoopback is for a gateway that lets everybody in because only this machine can reach it. A
+// browser on this machine can be led here under another name, which makes any page one of the
+// gateway's own (DNS rebinding); so that name must be a local one.
+func onlyLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), "80")
+		}
+		if !isLoopback(host) {
+			http.Error(w, "without --auth this gateway is for localhost alone", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
