@@ -38,7 +38,17 @@ type cli struct {
 	Agent   agentCmd   `cmd:"" help:"Run the scripted agent alone."`
 	Connect connectCmd `cmd:"" help:"Run a workflow against a gateway."`
 	Token   tokenCmd   `cmd:"" help:"Make a bearer token for --auth-tokens."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+
+	Sessions sessionsCmd `cmd:"" help:"Show a gateway's sessions."`
+	Drain    drainCmd    `cmd:"" help:"Drain a gateway, one session, or some."`
+	Resume   resumeCmd   `cmd:"" help:"Let a drained gateway admit again."`
+	Top      topCmd      `cmd:"" help:"Watch a gateway's sessions, and drain them."`
+	Report   reportCmd   `cmd:"" help:"Read the report of a drain."`
+	Bench    benchCmd    `cmd:"" help:"Measure a gateway under load."`
+
+	Healthcheck healthcheckCmd `cmd:"" help:"Ask whether a gateway is ready, for images without curl."`
+	Completion  completionCmd  `cmd:"" help:"Print a completion script for a shell."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
 // usageError says that what was asked for can't be started. It is told in one line.

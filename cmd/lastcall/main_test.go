@@ -103,7 +103,9 @@ func TestPortInUseIsAUsageError(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"serve", "agent", "connect", "token"} {
+	for _, command := range []string{
+		"serve", "agent", "connect", "token", "sessions", "drain", "resume", "top", "report", "bench", "healthcheck", "completion",
+	} {
 		code, stdout, stderr := lastcall(t, command, "--help")
 		if code != 0 || stderr != "" {
 			t.Errorf("%s --help: exit code %d, stderr %q", command, code, stderr)

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
+	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+)
+
+// startDrain begins a drain away from any terminal, and waits until it was asked for.
+func startDrain(t *testing.T, g *fakeGateway, args ...string) (out *lockedBuffer, end func() int, ended <-chan int) {
+	t.Helper()
+	out = new(lockedBuffer)
+	end, ended = startAdmin(t, streams{strings.NewReader(""), out, out}, append([]string{"drain", "--admin", g.address}, args...)...)
+	eventually(t, g.posted, func(posted string) bool { return posted != "" })
+	return out, end, ended
+}
+
+var someKilled = map[actors.Outcome]int{actors.Drained: 2, actors.Killed: 1}
+
+func allDrained(n int) map[actors.Outcome]int { return map[actors.Outcome]int{actors.Drained: n} }
+
+func TestDrainTellsEachChangeAndEndsWithASummary(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	out, _, ended := startDrain(t, g, "--yes")
+	eventually(t, out.String, holds("0/3 · 3 left · "))
+	g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 1, allDrained(2) })
+	g.drained(func(d *adminapi.Drain) { d.Deadline = d.Deadline.Add(-time.Second) }) // no change to tell of
+	eventually(t, out.String, holds("2/3 drained 2 · 1 left · "))
+	g.drained(overWith(allDrained(3)))
+	code := await(t, ended)
+
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if code != 0 || len(lines) != 5 || lines[2] != "3/3 drained 3 · 0 left" || lines[3] != "drained 3 sessions in 1.5s: drained 3" ||
+		lines[4] != "the gateway refuses new sessions until 'lastcall resume', or ends with SIGTERM" {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	if g.posted() != "/drain" {
+		t.Errorf("posted %q", g.posted())
+	}
+}
+
+func TestDrainListensBeforeItBegins(t *testing.T) {
+	g := newFakeGateway(t, aSession(1))
+	g.slowness = 100 * time.Millisecond
+	g.onDrain = func(d *adminapi.Drain) { // over before the answer is there
+		if len(g.streams) != 1 {
+			t.Errorf("%d listen to the events", len(g.streams))
+		}
+		overWith(allDrained(1))(d)
+		g.tellDrain(d)
+	}
+	code, stdout, _ := adminOutput(t, "drain", "--yes", "--admin", g.address)
+	if code != 0 || !strings.Contains(stdout, "drained 1 session in 1.5s") {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+	if slices.Contains(g.seen, "GET /drain") && g.seen[len(g.seen)-1] != "GET /drain" {
+		t.Errorf("it asked for what it was told: %q", g.seen)
+	}
+}
+
+func TestDrainExitsWith3IfSomebodyHadToBeKilled(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	g.onDrain = func(d *adminapi.Drain) { overWith(someKilled, "id0002")(d); g.tellDrain(d) }
+	code, stdout, stderr := adminOutput(t, "drain", "--yes", "--admin", g.address)
+	if code != 3 || stderr != "" || !strings.Contains(stdout, "drained 3 sessions in 1.5s: drained 2, killed 1; had to be killed: id0002\n") {
+		t.Errorf("exit code %d, %q\n%s", code, stderr, stdout)
+	}
+}
+
+func TestDrainOfAPartIsToldFromADrainOfAll(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	g.onDrain = func(d *adminapi.Drain) { overWith(allDrained(1))(d); g.tellDrain(d) }
+	for _, test := range []struct{ args, posted string }{
+		{"id0001", "/sessions/id0001/drain"},
+		{"id0001 --grace 0s --deadline 1m", "/sessions/id0001/drain deadline=1m0s&grace=0s"},
+		{"--sessions 2", "/drain sessions=2"},
+		{"--older-than 90m --agent a:1 --sessions 1", "/drain agent=a%3A1&older-than=1h30m0s&sessions=1"},
+		{"--sessions 1 --deadline 1m --grace 5s --wave-size 0 --wave-interval 2s --reason moving",
+			"/drain deadline=1m0s&grace=5s&reason=moving&sessions=1&wave-interval=2s&wave-size=0"},
+		{"--yes --wave-size 100", "/drain wave-size=100"},
+	} {
+		g.posts = nil
+		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.address}, strings.Fields(test.args)...)...)
+		if code != 0 || g.posted() != test.posted {
+			t.Errorf("%s: exit code %d, %q, posted %q, want %q", test.args, code, stderr, g.posted(), test.posted)
+		}
+		if ofAll := strings.Contains(test.args, "--yes"); strings.Contains(stdout, "refuses new sessions") != ofAll {
+			t.Errorf("%s:\n%s", test.args, stdout)
+		}
+	}
+}
+
+// A variable that isn't set must not drain everything, nor may a path that was given for an ID.
+func TestDrainTakesNothingForEverything(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	for _, test := range []struct {
+		args  []string
+		code  int
+		helps string
+	}{
+		{[]string{}, 2, "--yes"},
+		{[]string{"--grace", "5s"}, 2, "--yes"},
+		{[]string{""}, 2, "ID is empty"},
+		{[]string{"", "--yes"}, 2, "ID is empty"},
+		{[]string{"--agent", "", "--yes"}, 2, "--agent is empty"},
+		{[]string{"--sessions", "0", "--yes"}, 2, "--sessions 0"},
+		{[]string{"--sessions=-1", "--yes"}, 2, "--sessions -1"},
+		{[]string{"--older-than", "0s", "--yes"}, 2, "--older-than 0s"},
+		{[]string{"--deadline", "0s", "--yes"}, 2, "--deadline 0s"},
+		{[]string{"--deadline", "2000h", "--yes"}, 2, "--deadline 2000h"},
+		{[]string{"--grace=-1s", "--yes"}, 2, "--grace -1s"},
+		{[]string{"--wave-size=-1", "--yes"}, 2, "--wave-size -1"},
+		{[]string{"--wave-interval", "0s", "--yes"}, 2, "--wave-interval 0s"},
+		{[]string{"id0001", "--sessions", "2"}, 2, "can't be combined"},
+		{[]string{"id0001", "id0002"}, 2, "id0002"},
+		{[]string{"..", "--yes"}, 1, `".." is no session's ID`},
+		{[]string{"x/../..", "--yes"}, 1, "is no session's ID"},
+	} {
+		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.address}, test.args...)...)
+		if code != test.code || stdout != "" || !strings.Contains(stderr, test.helps) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%q: exit code %d, %q, %q", test.args, code, stdout, stderr)
+		}
+	}
+	if g.posted() != "" {
+		t.Errorf("posted %q", g.posted())
+	}
+}
+
+func TestDrainRefusedForItsParametersIsAUsageError(t *testing.T) {
+	g := newFakeGateway(t)
+	code, _, stderr := adminOutput(t, "drain", "--yes", "--reason", "bad", "--admin", g.address)
+	if code != 2 || !strings.Contains(stderr, "reason is bad") {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}
+
+func TestDrainIsFollowedWithoutEventsToo(t *testing.T) {
+	for name, lose := range map[string]func(g *fakeGateway){
+		"never there":     func(g *fakeGateway) { g.noEvents = true },
+		"lost in between": func(*fakeGateway) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newFakeGateway(t, adminSessions(3)...)
+			lose(g)
+			out, _, ended := startDrain(t, g, "--yes")
+			eventually(t, out.String, holds("3 left"))
+			g.mu.Lock()
+			g.noEvents = true
+			g.mu.Unlock()
+			g.loseStreams()
+			g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 1, allDrained(2) })
+			eventually(t, out.String, holds("2/3 drained 2 · 1 left"))
+			g.drained(overWith(someKilled))
+			if code := await(t, ended); code != 3 {
+				t.Errorf("exit code %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+func TestDrainAsksForWhatItMissed(t *testing.T) {
+	for _, news := range []drainNews{{missed: true}, {lost: true}} {
+		g := newFakeGateway(t)
+		g.state.Drains = []adminapi.Drain{{ID: "d0"}, {ID: "d1", Over: true}}
+		flags := adminFlags{Admin: g.address}
+		gateway, err := flags.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := drainFollower{gateway: gateway, drain: &adminapi.Drain{ID: "d1"}}
+		if err := f.take(t.Context(), news); err != nil || !f.drain.Over {
+			t.Errorf("%+v: it is at %+v, %v", news, f.drain, err)
+		}
+		gateway.Close()
+	}
+}
+
+func TestDrainIgnoresTheDrainsOfOthers(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	out, _, ended := startDrain(t, g, "id0001")
+	eventually(t, out.String, holds("3 left"))
+	g.mu.Lock()
+	g.tell(adminapi.EventDrainFinished, adminapi.Drain{ID: "another", Over: true, Totals: someKilled})
+	g.mu.Unlock()
+	g.drained(overWith(allDrained(1)))
+	if code := await(t, ended); code != 0 || strings.Contains(out.String(), "killed") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+func TestDrainOfAGatewayThatIsLostFails(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	out, _, ended := startDrain(t, g, "--yes")
+	eventually(t, out.String, holds("3 left"))
+	g.close()
+	if code := await(t, ended); code != 1 || !strings.Contains(out.String(), "the gateway is lost, and how its drain ends: ") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+func TestDrainOfAGatewayThatWasStartedAnewFails(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	out, _, ended := startDrain(t, g, "--yes")
+	eventually(t, out.String, holds("3 left"))
+	g.mu.Lock()
+	g.state = adminapi.State{State: actors.Serving}
+	g.mu.Unlock()
+	g.loseStreams()
+	if code := await(t, ended); code != 1 || !strings.Contains(out.String(), "knows nothing of the drain any more") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+func TestInterruptedDrainGoesOnAtTheGateway(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	out, end, _ := startDrain(t, g, "--yes")
+	eventually(t, out.String, holds("3 left"))
+	if code := end(); code != 1 || !strings.Contains(out.String(), "interrupted: the drain goes on at the gateway\n") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+func TestDrainThatIsInterruptedInTimeDrainsNothing(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(3)...)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out lockedBuffer
+	code := adminRun(ctx, streams{strings.NewReader(""), &out, &out}, "drain", "--yes", "--admin", g.address)
+	if code != 1 || g.posted() != "" || !strings.Contains(out.String(), "interrupted: nothing was drained") {
+		t.Errorf("exit code %d, posted %q\n%s", code, g.posted(), &out)
+	}
+}
+
+func TestDrainThatSomebodyResumedSaysSo(t *testing.T) {
+	g := newFakeGateway(t, aSession(1))
+	out, _, ended := startDrain(t, g, "--yes")
+	eventually(t, out.String, holds("1 left"))
+	g.mu.Lock()
+	g.state.State = actors.Serving
+	g.mu.Unlock()
+	g.drained(overWith(allDrained(1)))
+	if code := await(t, ended); code != 0 || !strings.Contains(out.String(), "the gateway admits sessions again") {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
+func TestDrainOnATerminalMovesItsBarAndLeavesTheSummary(t *testing.T) {
+	for totals, want := range map[*map[actors.Outcome]int]int{ptr(allDrained(4)): 0, ptr(someKilled): 3} {
+		g := newFakeGateway(t, adminSessions(4)...)
+		terminal := newAdminTerminal(t, 80, 10)
+		_, ended := startAdmin(t, terminal.streams(), "drain", "--yes", "--admin", g.address)
+		eventually(t, terminal.String, holds("[>......"))
+		g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 2, allDrained(2) })
+		half := eventually(t, terminal.String, holds("] 2/4 drained 2 · 2 left · 2", "s to the deadline"))
+		if filled, free := strings.Count(half, "#"), strings.Count(half, "."); filled < 5 || free < filled-3 || free > filled+3 {
+			t.Errorf("the bar isn't half full:\n%s", half)
+		}
+		if strings.Count(half, "\n") != strings.Count(strings.TrimLeft(half, "\n"), "\n") || strings.Count(half, "[") != 1 {
+			t.Errorf("the bar is drawn more than once:\n%s", half)
+		}
+		g.drained(overWith(*totals))
+		code := await(t, ended)
+		end := eventually(t, terminal.String, holds("drained ", "the gateway refuses new sessions until"))
+		if code != want || strings.ContainsAny(end, "[]") {
+			t.Errorf("exit code %d, want %d\n%s", code, want, end)
+		}
+	}
+}
+
+func ptr[T any](value T) *T { return &value }
+
+func TestDrainOfAllAsksOnTheTerminal(t *testing.T) {
+	for answer, want := range map[string]int{"y\r": 0, "n\r": 1, "\r": 1} {
+		g := newFakeGateway(t, adminSessions(2)...)
+		g.onDrain = func(d *adminapi.Drain) { overWith(allDrained(2))(d); g.tellDrain(d) }
+		terminal := newAdminTerminal(t, 100, 10)
+		_, ended := startAdmin(t, terminal.streams(), "drain", "--admin", g.address)
+		eventually(t, terminal.String, holds("Drain all 2 sessions at "+g.address+"? New ones are refused until 'lastcall resume'. [y/N]"))
+		if g.posted() != "" {
+			t.Error("drained unasked")
+		}
+		terminal.press(answer)
+		if code := await(t, ended); code != want || (g.posted() == "/drain") != (want == 0) {
+			t.Errorf("%q: exit code %d, want %d, posted %q", answer, code, want, g.posted())
+		}
+		if want == 1 {
+			eventually(t, terminal.String, holds("nothing was drained"))
+		}
+	}
+}
+
+func TestInterruptedDrainLeavesTheTerminalInOrder(t *testing.T) {
+	g := newFakeGateway(t, adminSessions(2)...)
+	terminal := newAdminTerminal(t, 80, 10)
+	end, _ := startAdmin(t, terminal.streams(), "drain", "id0001", "--admin", g.address)
+	eventually(t, terminal.String, holds("[>"))
+	if code := end(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	eventually(t, terminal.String, holds("left · ", "deadline\nlastcall: interrupted: the drain goes on at the gateway\n"))
+}
