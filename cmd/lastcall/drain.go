@@ -227,7 +227,7 @@ func followDrains(ctx context.Context, gateway *adminapi.Client, news chan<- dra
 			return tell(drainNews{})
 		case adminapi.EventLagged:
 			return tell(drainNews{missed: true})
-		case adminapi.EventDrainStarted, adminapi.EventDrainProgress, adminapi.EventDrainFinished:
+		case adminapi.EventDrainProgress, adminapi.EventDrainFinished: // its start is what the request was answered
 			drain := new(adminapi.Drain)
 			if err := json.Unmarshal(e.Data, drain); err != nil {
 				return err

@@ -9,8 +9,12 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/dumbterm"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
+
+// The package of main is initialized last, after bubbletea.
+var _ = dumbterm.Restore()
 
 // topCmd is the flags of "lastcall top".
 type topCmd struct {
