@@ -118,10 +118,7 @@ func TestASessionShowsItsPhasesAndWhomItWaitsFor(t *testing.T) {
 			t.Errorf("got  %q\nwant %q", seen, want)
 		}
 		time.Sleep(time.Minute)
-		var phases []actors.SessionPhase
-		for _, e := range heard[actors.SessionPhase](h) {
-			phases = append(phases, e)
-		}
+		phases := heard[actors.SessionPhase](h)
 		at := func(phase actors.Phase, after time.Duration) actors.SessionPhase {
 			return actors.SessionPhase{ID: s.id, Workflow: "w1", Phase: phase, At: h.began.Add(after)}
 		}
