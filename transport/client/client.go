@@ -113,7 +113,7 @@ func (c Config) complete() (Config, error) {
 	if c.Heartbeat < 0 {
 		return c, fmt.Errorf("a heartbeat every %v is not possible", c.Heartbeat)
 	}
-	if err := checkURL(c.URL); err != nil {
+	if err := CheckURL(c.URL); err != nil {
 		return c, err
 	}
 	if c.Observe == nil {
@@ -138,7 +138,9 @@ func (c *Config) completeStart() error {
 	return nil
 }
 
-func checkURL(text string) error {
+// CheckURL says what is wrong with a gateway's URL, if anything: it must be ws:// or wss://, and name a
+// host. Secrets in it are not repeated.
+func CheckURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil {
 		return fmt.Errorf("gateway's URL: %w", err)

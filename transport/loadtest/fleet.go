@@ -22,10 +22,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,7 +72,7 @@ type Fleet struct {
 
 // New returns a fleet without clients.
 func New(options Options) (*Fleet, error) {
-	if err := checkURL(options.URL); err != nil {
+	if err := client.CheckURL(options.URL); err != nil {
 		return nil, err
 	}
 	options.FirstAction = cmp.Or(options.FirstAction, 30*time.Second)
@@ -86,20 +84,6 @@ func New(options Options) (*Fleet, error) {
 	}
 	f.life, f.end = context.WithCancel(context.Background())
 	return f, nil
-}
-
-func checkURL(text string) error {
-	u, err := url.Parse(text)
-	if err != nil {
-		return fmt.Errorf("gateway's URL: %w", err)
-	}
-	if u.Scheme != "ws" && u.Scheme != "wss" {
-		return fmt.Errorf("gateway's URL %q: the scheme must be ws or wss", u.Redacted())
-	}
-	if u.Host == "" {
-		return errors.New("gateway's URL names no host")
-	}
-	return nil
 }
 
 // Progress is how far a fleet has come. Each number counts from the fleet's beginning.
