@@ -18,17 +18,30 @@ func (s *supervisor) armAge(c *child) {
 	c.aging = time.AfterFunc(limit, func() { s.engine.Send(s.self, aged{c.id}) })
 }
 
-// aged drains one session. If everything drains it is told by that.
+// aged drains one session. If everything drains it is told by that, or left to drainOverdue.
 func (s *supervisor) aged(id string) {
-	if s.draining != nil || s.sessions[id] == nil {
+	c := s.sessions[id]
+	if c == nil {
+		return
+	}
+	if s.draining != nil {
+		c.overdue = true
 		return
 	}
 	grace, room := s.options.AgeGrace, s.options.StopTimeout+s.options.CloseTimeout+time.Second
-	part := s.beginPart(Drain{
+	s.tellPart(Drain{
 		Deadline: time.Now().Add(grace + room),
 		Grace:    grace,
 		Reason:   ReasonAge,
 		Only:     &Selection{IDs: []string{id}},
-	}, waiter{})
-	part.quiet = true
+	}, []*child{c}, true, waiter{})
+}
+
+// drainOverdue drains those who reached their limit during a drain that didn't tell them.
+func (s *supervisor) drainOverdue() {
+	for id, c := range s.sessions {
+		if c.overdue && c.told.IsZero() {
+			s.aged(id)
+		}
+	}
 }

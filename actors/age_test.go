@@ -81,6 +81,43 @@ func TestADrainOfEverythingKeepsItsTimesForWhoReachesTheAgeLimit(t *testing.T) {
 	})
 }
 
+// The drain was resumed before it told them.
+func TestWhoReachesTheAgeLimitInAStandbyIsDrainedAfterIt(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{MaxSessionAge: time.Hour})
+		told, untold := h.prepare().serve(), h.prepare().serve()
+		time.Sleep(50 * time.Minute)
+		h.send(actors.Drain{Standby: true, WaveSize: 1, WaveInterval: time.Hour, Deadline: h.began.Add(10 * time.Hour)})
+		time.Sleep(20 * time.Minute)
+		first, second := told, untold
+		if !first.running() == !second.running() {
+			t.Fatal("the drain told both, or none")
+		}
+		if !second.running() {
+			second = first
+		}
+		h.resume()
+		if end := second.endsAs(actors.Drained); end.Reason != actors.ReasonAge {
+			t.Errorf("%+v", end)
+		}
+	})
+}
+
+// An age limit is the session's own affair: with many sessions such drains go on all the time.
+func TestTheDrainOfASessionThatIsTooOldTellsNoProgress(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{MaxSessionAge: time.Hour})
+		s := h.prepare()
+		s.agent.stopping = 5 * time.Second
+		s.serve()
+		time.Sleep(2 * time.Hour)
+		started, finished := heard[actors.DrainStarted](h), heard[actors.DrainFinished](h)
+		if len(started) != 1 || !started[0].Age || len(finished) != 1 || !finished[0].Age || len(heard[actors.DrainProgress](h)) != 0 {
+			t.Errorf("%+v, %+v, %+v", started, finished, heard[actors.DrainProgress](h))
+		}
+	})
+}
+
 func TestANegativeAgeIsRefused(t *testing.T) {
 	for _, options := range []actors.Options{{MaxSessionAge: -1}, {AgeGrace: -1}} {
 		if _, err := actors.NewSupervisor(options); err == nil {

@@ -38,17 +38,18 @@ type drain struct {
 	began      time.Time
 	admitUntil time.Time
 	graceUntil time.Time
-	closedAt   time.Time // when the telling began
-	emptyAt    time.Time // when the last session had stopped
-	waveAt     time.Time // when the next wave is told
-	sessionsBy time.Time // when who is left of the first stage is killed
-	closed     bool      // the telling has begun; of everything: admission is off
-	cut        bool      // the sessions were killed
-	stageOver  bool      // the sessions and the services with them have stopped, or were given up
-	queue      []*child  // sessions that are not told yet
+	closedAt   time.Time         // when the telling began
+	emptyAt    time.Time         // when the last session had stopped
+	waveAt     time.Time         // when the next wave is told
+	sessionsBy time.Time         // when who is left of the first stage is killed
+	closed     bool              // the telling has begun; of everything: admission is off
+	cut        bool              // the sessions were killed
+	stageOver  bool              // the sessions and the services with them have stopped, or were given up
+	queue      []*child          // sessions that are not told yet
+	told       map[string]*child // sessions that were
 	report     Report
 	over       bool
-	quiet      bool // not worth remembering
+	age        bool // of one session that has reached its age limit: no news
 	changed    bool // since progress was told last
 	waiters    []waiter
 
@@ -85,35 +86,46 @@ func (s *supervisor) beginWhole(d Drain, w waiter) *drain {
 
 // beginPart tells a part of the sessions; all else goes on.
 func (s *supervisor) beginPart(d Drain, w waiter) *drain {
-	members := s.selected(d.Only)
+	return s.tellPart(d, s.selected(d.Only), false, w)
+}
+
+// tellPart tells the members of a part. age: there is one, which has reached its age limit.
+func (s *supervisor) tellPart(d Drain, members []*child, age bool, w waiter) *drain {
 	d.Delay, d.Standby = 0, false
 	part := newDrain(d, w, len(members))
+	part.age, part.queue = age, members
 	part.members = make(map[string]*child, len(members))
 	for _, c := range members {
 		part.members[c.id] = c
 	}
 	s.start(part)
-	part.queue = members
 	s.tellAll(part)
 	return part
 }
 
 func newDrain(d Drain, w waiter, sessions int) *drain {
 	now := time.Now()
-	if d.Deadline.IsZero() {
-		d.Deadline = now.Add(DefaultDrain)
-	}
+	d.Deadline = d.deadline()
 	d.Reason = cmp.Or(d.Reason, DefaultReason)
 	d.WaveInterval = cmp.Or(d.WaveInterval, DefaultWaveInterval)
-	return &drain{
+	begun := &drain{
 		Drain:      d,
 		id:         newID(),
 		sessions:   sessions,
-		waiters:    []waiter{w},
+		told:       make(map[string]*child),
 		began:      now,
 		admitUntil: now.Add(d.Delay),
 		graceUntil: now.Add(d.Delay + d.Grace),
 		report:     newReport(d.Reason, now),
+	}
+	begun.await(w)
+	return begun
+}
+
+// await keeps somebody who is to be sent the report.
+func (d *drain) await(w waiter) {
+	if w.reports != nil || w.pid != nil {
+		d.waiters = append(d.waiters, w)
 	}
 }
 
@@ -128,20 +140,23 @@ func (s *supervisor) start(d *drain) {
 	}
 	s.engine.BroadcastEvent(DrainStarted{DrainStatus: d.status(s), Services: services})
 	s.armDeadline(d)
-	s.after(d, &d.progress, progressPulse, (*supervisor).tellProgress)
+	if !d.age {
+		s.after(d, &d.progress, progressPulse, (*supervisor).tellProgress)
+	}
 }
 
-// shorten applies a later drain: an earlier deadline, a shorter delay or grace, each from now; and
-// the services where the one before left them.
+// shorten applies a later drain: an earlier deadline, a shorter delay or grace, each from now. Where the
+// one before left the services alone, they have until the later one's deadline.
 func (s *supervisor) shorten(was *drain, d Drain) {
 	now := time.Now()
 	was.admitUntil = earlier(was.admitUntil, now.Add(d.Delay))
 	was.graceUntil = earlier(was.graceUntil, now.Add(d.Delay+d.Grace))
 	final := was.Standby && !d.Standby
+	deadline := earlier(was.Deadline, d.Deadline)
 	if final {
-		was.Standby = false
+		was.Standby, deadline = false, d.deadline()
 	}
-	if deadline := earlier(was.Deadline, d.Deadline); final || now.Before(was.Deadline) && deadline.Before(was.Deadline) {
+	if final || now.Before(was.Deadline) && deadline.Before(was.Deadline) {
 		was.Deadline = deadline
 		s.armDeadline(was)
 	}
@@ -154,7 +169,7 @@ func (s *supervisor) shorten(was *drain, d Drain) {
 	}
 	for _, c := range s.left(was) {
 		if !c.told.IsZero() {
-			s.engine.Send(c.pid, was.message())
+			s.engine.Send(c.pid, s.message(was))
 		}
 	}
 	s.armWave(was)
@@ -243,9 +258,11 @@ func (s *supervisor) armWave(d *drain) {
 // client is cut at its close timeout is not killed in the same instant.
 func (d *drain) inOrderBy() time.Time { return d.sessionsBy.Add(-killGrace) }
 
-// message is what a child is told now.
-func (d *drain) message() Drain {
-	return Drain{Deadline: d.inOrderBy(), Grace: max(0, time.Until(d.graceUntil)), Reason: d.Reason}
+// message is what a child is told now. A grace leaves the stop and close timeouts their time, as far
+// as there is any.
+func (s *supervisor) message(d *drain) Drain {
+	graceUntil := earlier(d.graceUntil, d.inOrderBy().Add(-s.options.StopTimeout-s.options.CloseTimeout))
+	return Drain{Deadline: d.inOrderBy(), Grace: max(0, time.Until(graceUntil)), Reason: d.Reason}
 }
 
 // tell tells a child to stop. One that was told before by another drain keeps what is earlier.
@@ -253,7 +270,10 @@ func (s *supervisor) tell(d *drain, c *child) {
 	if c.told.IsZero() {
 		c.told = time.Now()
 	}
-	s.engine.Send(c.pid, d.message())
+	if c.session != nil && !d.over {
+		d.told[c.id] = c
+	}
+	s.engine.Send(c.pid, s.message(d))
 }
 
 // advance takes each drain to its next step, as soon as nothing is left of the one before.
@@ -347,7 +367,7 @@ func (s *supervisor) giveUp(d *drain) {
 // giveUpSessions reports as killed who has not even acknowledged that.
 func (s *supervisor) giveUpSessions(d *drain) {
 	for id, c := range maps.Clone(s.left(d)) {
-		s.sessionStopped(Stopped{ID: id, Workflow: c.info().Workflow, Outcome: Killed})
+		s.sessionStopped(Stopped{ID: id, Workflow: c.session.now.Load().workflow, Outcome: Killed})
 	}
 	for _, c := range slices.Clone(s.services) {
 		if c.stage == WithSessions && d.stops(c) {
@@ -363,7 +383,7 @@ func (s *supervisor) finish(d *drain) {
 	d.report.end(d)
 	s.drains = slices.DeleteFunc(s.drains, func(other *drain) bool { return other == d })
 	status := d.status(s)
-	if !d.quiet {
+	if !d.age {
 		s.past = append(s.past, status)
 		s.past = s.past[max(0, len(s.past)-remembered):]
 	}
@@ -371,7 +391,7 @@ func (s *supervisor) finish(d *drain) {
 	for _, w := range d.waiters {
 		s.answer(d, w)
 	}
-	d.waiters = nil
+	d.waiters, d.told = nil, nil
 }
 
 func (s *supervisor) answer(d *drain, w waiter) {
@@ -385,7 +405,7 @@ func (s *supervisor) answer(d *drain, w waiter) {
 
 // progressed has progress told soon, of all that there will be by then.
 func (s *supervisor) progressed(d *drain) {
-	if !d.changed {
+	if !d.changed && !d.age {
 		d.changed = true
 		s.after(d, &d.progress, progressSoon, (*supervisor).tellProgress)
 	}

@@ -10,7 +10,7 @@ import (
 
 // Drain is last call: it tells a supervisor, and through it every session and service, to finish,
 // and by when they must be gone. It can be sent as a message, whose sender (if any) is sent the
-// [*Report], or given to [Supervisor.Drain] or [Supervisor.Begin]. One drain of everything is all
+// [*Report] or the error, or given to [Supervisor.Drain] or [Supervisor.Begin]. One drain of everything is all
 // there is: a later one can only bring forward what an earlier one set.
 type Drain struct {
 	// Deadline is when the drain ends, whatever happened. Zero: [DefaultDrain] from now.
@@ -21,7 +21,8 @@ type Drain struct {
 	Delay time.Duration
 
 	// Grace is how long running workflows may go on after the delay, to finish by themselves.
-	// Sessions without a running workflow stop at once.
+	// Sessions without a running workflow stop at once. It is cut where it would take the stop and
+	// close timeouts their time before the deadline.
 	Grace time.Duration
 
 	// WaveSize is how many sessions are told at a time, every WaveInterval (0: [DefaultWaveInterval]),
@@ -34,7 +35,7 @@ type Drain struct {
 	Reason string
 
 	// Standby leaves the services running, so that [Supervisor.Resume] can admit again. A later drain
-	// without it stops them too.
+	// without it stops them too, by its own deadline.
 	Standby bool
 
 	// Only makes it a drain of a part: of the sessions selected now. Admission, readiness, and all
@@ -155,7 +156,7 @@ func (s *supervisor) begin(d Drain, w waiter) (DrainStatus, error) {
 	case current.over:
 		s.answer(current, w)
 	default:
-		current.waiters = append(current.waiters, w)
+		current.await(w)
 		s.shorten(current, d)
 	}
 	s.advance()
@@ -186,6 +187,7 @@ func (s *supervisor) resume() error {
 	s.draining = nil
 	s.ready.Store(true)
 	s.engine.BroadcastEvent(Resumed{At: time.Now()})
+	s.drainOverdue()
 	s.advance()
 	return nil
 }
@@ -194,11 +196,12 @@ func (s *supervisor) resume() error {
 func (s *supervisor) narrow(d *drain) {
 	d.Only, d.report.Part = &Selection{}, true
 	d.members = make(map[string]*child)
-	for id, c := range s.sessions {
-		if !c.told.IsZero() {
+	for id, c := range d.told {
+		if s.sessions[id] != nil {
 			d.members[id] = c
 		}
 	}
+	d.sessions = len(d.report.Sessions) + len(d.members)
 	if !d.closed {
 		d.closed, d.closedAt = true, time.Now()
 	}
@@ -206,11 +209,23 @@ func (s *supervisor) narrow(d *drain) {
 	halt(d.wave)
 }
 
+// deadline is d's, or the default.
+func (d *Drain) deadline() time.Time {
+	if d.Deadline.IsZero() {
+		return time.Now().Add(DefaultDrain)
+	}
+	return d.Deadline
+}
+
 // selected are the sessions of a selection, oldest first.
 func (s *supervisor) selected(of *Selection) []*child {
+	named := make(map[string]bool, len(of.IDs))
+	for _, id := range of.IDs {
+		named[id] = true
+	}
 	var matching []*child
 	for _, c := range s.oldestFirst() {
-		if of.matches(c) {
+		if (of.IDs == nil || named[c.id]) && of.matches(c) {
 			matching = append(matching, c)
 		}
 	}

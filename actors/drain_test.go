@@ -50,6 +50,31 @@ func TestADrainStopsTheAgentReleasesTheLeaseThenTellsTheClient(t *testing.T) {
 	})
 }
 
+// Where the grace would reach the deadline, agents and clients still have their time.
+func TestAGraceLeavesTheTimeoutsTheirTime(t *testing.T) {
+	for name, test := range map[string]struct {
+		deadline, grace time.Duration
+		asked           string // when the agent is asked to stop
+	}{
+		"within":              {60 * time.Second, 10 * time.Second, "10s"},
+		"up to the deadline":  {60 * time.Second, 60 * time.Second, "44.95s"}, // 10 s and 5 s before, and a moment
+		"past the deadline":   {60 * time.Second, time.Hour, "44.95s"},
+		"with no time at all": {5 * time.Second, 10 * time.Second, "0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				h := open(t, actors.Options{})
+				s := h.prepare().serve()
+				d := within(test.deadline)
+				d.Grace = test.grace
+				h.drained(d)
+				s.endsAs(actors.Drained)
+				s.has(test.asked + " agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN")
+			})
+		})
+	}
+}
+
 func TestAWorkflowThatFinishesWithinTheGraceCompletes(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := open(t, actors.Options{})

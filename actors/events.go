@@ -25,6 +25,7 @@ type SessionPhase struct {
 	Workflow string
 	Phase    Phase
 	At       time.Time
+	Context  context.Context // carries [Session].Context's values, and never ends
 }
 
 // SessionStopped says that nothing is left of a session.
@@ -47,8 +48,10 @@ type SessionStopped struct {
 // ToolUnavailable says that a tool, or a part of it, could not be opened. The session goes on
 // without.
 type ToolUnavailable struct {
-	Session string
-	Err     error
+	Session  string
+	Workflow string
+	Err      error
+	Context  context.Context // carries [Session].Context's values, and never ends
 }
 
 // ServiceStopped says that a service's Serve has returned. Where Outcome is neither [Drained] nor

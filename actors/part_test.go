@@ -117,6 +117,18 @@ func TestADrainOfAPartGoesInWavesAndGivesGrace(t *testing.T) {
 	})
 }
 
+// Who sent the drain as a message waits for an answer.
+func TestTheSenderOfADrainThatCannotBeIsToldSo(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		h.drained(actors.Drain{Standby: true})
+		answer, err := h.Engine().Request(h.PID(), actors.Drain{Only: &actors.Selection{}}, time.Minute).Result()
+		if told, isError := answer.(error); err != nil || !isError || !errors.Is(told, actors.ErrDraining) {
+			t.Errorf("%v, %v", answer, err)
+		}
+	})
+}
+
 func TestAPartIsNotDrainedWhileEverythingIs(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := open(t, actors.Options{})
@@ -152,7 +164,9 @@ func TestADrainOfEverythingTakesOverWhatAPartHasBegun(t *testing.T) {
 func TestWhoLosesPatienceWithAPartHurriesThatPartAlone(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := open(t, actors.Options{})
-		hurried, patient := h.prepare().serve(), h.prepare().serve()
+		hurried, patient := h.prepare(), h.prepare().serve()
+		hurried.agent.ignores, hurried.client.mute = true, true // it can only be killed
+		hurried.serve()
 		slow := func(s *joined) actors.Drain {
 			return actors.Drain{Grace: 10 * time.Second, Only: &actors.Selection{IDs: []string{s.id}}}
 		}

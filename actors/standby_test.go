@@ -94,7 +94,7 @@ func TestResumingAStandbyUnderWay(t *testing.T) {
 		if err := h.admits(); err != nil || !h.Ready() {
 			t.Errorf("ready %v, admission: %v", h.Ready(), err)
 		}
-		if under := h.look().Drains[0]; !under.Part || under.Left != 1 || under.Untold != 0 {
+		if under := h.look().Drains[0]; !under.Part || under.Sessions != 1 || under.Left != 1 || under.Untold != 0 {
 			t.Errorf("%+v", under)
 		}
 		time.Sleep(time.Minute)
@@ -146,6 +146,45 @@ func TestAFinalDrainTakesAStandbyOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a part was told is that part's.
+func TestAResumedStandbyHasItsOwnSessionsAlone(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.stopping = 10 * time.Second
+		s.serve()
+		h.send(actors.Drain{Only: &actors.Selection{}})
+		h.send(actors.Drain{Standby: true, Delay: 5 * time.Second})
+		h.resume()
+		for _, d := range h.look().Drains {
+			if want := map[bool]int{true: 0, false: 1}[d.Over]; d.Sessions != want {
+				t.Errorf("%+v, want %d sessions", d, want)
+			}
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// The services have not been told yet: the earlier deadline was not theirs.
+func TestAFinalDrainGivesTheServicesAStandbyLeftTheirTime(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		h.add("store", actors.AfterSessions, &daemon{journal: s.journal, name: "store", takes: 2 * time.Second})
+		short := within(5 * time.Second)
+		short.Standby = true
+		h.send(short)
+		time.Sleep(4800 * time.Millisecond)
+		report, _, err := h.drain(within(25 * time.Second))
+		var killed *actors.KilledError
+		if len(report.Services) != 1 || report.Services[0].Outcome != actors.Drained || errors.As(err, &killed) && killed.Services != nil {
+			t.Errorf("%+v, %v", report.Services, err)
+		}
+	})
 }
 
 // The delay of a final drain is for load balancers; after a standby they know.

@@ -231,6 +231,7 @@ type child struct {
 	session   *session // nil: a service
 	principal string   // of a session
 	aging     *time.Timer
+	overdue   bool // its age limit passed during a drain
 	began     time.Time
 	told      time.Time // zero: not told to stop
 }
@@ -278,7 +279,9 @@ func (s *supervisor) Receive(c *actor.Context) {
 	case Stopped:
 		s.childStopped(m)
 	case Drain:
-		_, _ = s.begin(m, waiter{pid: c.Sender()}) // a part's only error is that everything drains
+		if _, err := s.begin(m, waiter{pid: c.Sender()}); err != nil && c.Sender() != nil {
+			s.engine.Send(c.Sender(), err)
+		}
 	case drainCall:
 		status, err := s.begin(m.Drain, m.waiter)
 		m.reply <- begun{status, err}

@@ -120,7 +120,7 @@ func (c *calls) settle(ctx context.Context) {
 func (s *session) openTools(start *dap.StartWorkflowRequest) {
 	for _, tool := range s.Tools {
 		if err := tool.Open(s.stream, start); err != nil {
-			s.engine.BroadcastEvent(ToolUnavailable{Session: s.id, Err: err})
+			s.engine.BroadcastEvent(ToolUnavailable{Session: s.id, Workflow: cutText(start.GetWorkflowID(), maxWorkflow), Err: err, Context: s.values})
 		}
 	}
 }

@@ -14,7 +14,7 @@ type Overview struct {
 	Final   bool          // the drain stops the services too: there is no resuming
 	Open    int           // sessions
 	Tickets int           // requests on their way to a session
-	Drains  []DrainStatus // the last few that are over, and those under way
+	Drains  []DrainStatus // the last few that are over, and those under way; none for reasons of age
 }
 
 // Snapshot is a supervisor and its sessions at one moment.
@@ -67,6 +67,7 @@ const (
 type DrainStatus struct {
 	ID       string
 	Part     bool // of some sessions; the others go on, and admission too
+	Age      bool // of one session, which has reached its age limit: nobody's news but its own
 	Standby  bool // the services go on
 	Reason   string
 	Sessions int             // that there were at its begin
@@ -107,7 +108,9 @@ func (s *supervisor) overview() Overview {
 		Drains:  slices.Clone(s.past),
 	}
 	for _, d := range s.drains {
-		view.Drains = append(view.Drains, d.status(s))
+		if !d.age {
+			view.Drains = append(view.Drains, d.status(s))
+		}
 	}
 	return view
 }
@@ -156,10 +159,9 @@ func (c *child) info() SessionInfo {
 	}
 }
 
-// matches tells whether a session is one of a selection.
+// matches tells whether a session is one of a selection, but for its ID.
 func (of *Selection) matches(c *child) bool {
-	return (of.IDs == nil || slices.Contains(of.IDs, c.id)) &&
-		(of.Agent == "" || of.Agent == c.session.AgentName) &&
+	return (of.Agent == "" || of.Agent == c.session.AgentName) &&
 		time.Since(c.began) >= of.OlderThan
 }
 
@@ -167,6 +169,7 @@ func (d *drain) status(s *supervisor) DrainStatus {
 	status := DrainStatus{
 		ID:       d.id,
 		Part:     d.part(),
+		Age:      d.age,
 		Standby:  d.Standby,
 		Reason:   d.Reason,
 		Sessions: d.sessions,
@@ -228,7 +231,7 @@ func (s *session) publish() {
 	}
 	s.now.Store(&is)
 	if is.phase != was.phase && is.phase != PhaseStopped {
-		s.engine.BroadcastEvent(SessionPhase{ID: s.id, Workflow: is.workflow, Phase: is.phase, At: is.since})
+		s.engine.BroadcastEvent(SessionPhase{ID: s.id, Workflow: is.workflow, Phase: is.phase, At: is.since, Context: s.values})
 	}
 }
 
@@ -263,7 +266,13 @@ func (f *Flow) add(more Flow) {
 	f.Bytes += more.Bytes
 }
 
-func (s *session) traffic() Traffic {
+// traffic asks the client. One that panics has none: the supervisor must not be held up by it.
+func (s *session) traffic() (traffic Traffic) {
+	defer func() {
+		if recover() != nil {
+			traffic = Traffic{}
+		}
+	}()
 	if counter, counts := s.Client.(TrafficCounter); counts {
 		return counter.Traffic()
 	}

@@ -120,7 +120,7 @@ func TestASessionShowsItsPhasesAndWhomItWaitsFor(t *testing.T) {
 		time.Sleep(time.Minute)
 		phases := heard[actors.SessionPhase](h)
 		at := func(phase actors.Phase, after time.Duration) actors.SessionPhase {
-			return actors.SessionPhase{ID: s.id, Workflow: "w1", Phase: phase, At: h.began.Add(after)}
+			return actors.SessionPhase{ID: s.id, Workflow: "w1", Phase: phase, At: h.began.Add(after), Context: context.Background()}
 		}
 		if want := []actors.SessionPhase{at(actors.PhaseServing, time.Second), at(actors.PhaseStopping, 2*time.Second), at(actors.PhaseClosing, 3*time.Second)}; !slices.Equal(phases, want) {
 			t.Errorf("got  %+v\nwant %+v", phases, want)
@@ -236,7 +236,7 @@ func TestTheContextsValuesAreEverywhere(t *testing.T) {
 		cancel()
 		s.stream.say(action("call"))
 		synctest.Wait()
-		contexts := []context.Context{s.stream.ctx, <-tool.seen, <-tool.seen, heard[actors.SessionStarted](h)[0].Context}
+		contexts := []context.Context{s.stream.ctx, <-tool.seen, <-tool.seen, heard[actors.SessionStarted](h)[0].Context, heard[actors.SessionPhase](h)[0].Context}
 		if !s.running() || contexts[0].Err() != nil || contexts[3].Err() != nil {
 			t.Error("the end of the context ended something")
 		}
@@ -252,6 +252,35 @@ func TestTheContextsValuesAreEverywhere(t *testing.T) {
 		}
 	})
 }
+
+// A client that panics where it is only asked what passed costs nobody the drain's deadline.
+func TestAClientThatCannotCountIsNotWaitedFor(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		ticket, err := h.Admit(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := s.parts()
+		parts.Client = panicking{s.client}
+		if s.id, err = ticket.Start(parts); err != nil {
+			t.Fatal(err)
+		}
+		if view := h.look(); len(view.Sessions) != 1 || view.Traffic != (actors.Traffic{}) {
+			t.Errorf("%+v", view)
+		}
+		_, took, err := h.drain(actors.Drain{Only: &actors.Selection{IDs: []string{s.id}}})
+		if err != nil || took > time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+		s.endsAs(actors.Drained)
+	})
+}
+
+type panicking struct{ *fakeClient }
+
+func (panicking) Traffic() actors.Traffic { panic("in Client.Traffic") }
 
 // contextTool shows the contexts that it is opened and run with.
 type contextTool struct{ seen chan context.Context }

@@ -39,7 +39,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	if granted == nil {
 		return // and has been answered
 	}
-	start, err := readRun(r) // before the ticket, which a drain waits for
+	start, size, err := readRun(r) // before the ticket, which a drain waits for
 	if err != nil {
 		h.refused(RefusedBody)
 		refuseBody(w, err)
@@ -50,7 +50,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client := newRunClient(w, r, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
+	client := newRunClient(w, r, size, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
 	parts := h.parts(granted, r)
 	parts.Client, parts.Transport = client, "http"
 	if _, err := ticket.Start(parts); err != nil {
@@ -98,8 +98,9 @@ func sameOrigin(r *http.Request, allowed []string) bool {
 // errOtherWorkflow refuses a body that names another workflow than the path.
 var errOtherWorkflow = errors.New("the workflowID of the body is not that of the path")
 
-// readRun reads what is to be run. What only a client can bring is dropped: there is none.
-func readRun(r *http.Request) (*dap.StartWorkflowRequest, error) {
+// readRun reads what is to be run, and how many bytes that is. What only a client can bring is
+// dropped: there is none.
+func readRun(r *http.Request) (*dap.StartWorkflowRequest, int, error) {
 	body := codec.NewBuffer()
 	defer body.Free()
 	if err := body.Fill(r.Body); err != nil {
@@ -107,19 +108,19 @@ func readRun(r *http.Request) (*dap.StartWorkflowRequest, error) {
 		if errors.As(err, &limit) {
 			err = codec.ErrTooBig
 		}
-		return nil, err
+		return nil, 0, err
 	}
 	start := new(dap.StartWorkflowRequest)
 	if err := codec.Decode(body.Bytes, start); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	id := r.PathValue("id")
 	if start.WorkflowID != "" && start.WorkflowID != id {
-		return nil, errOtherWorkflow
+		return nil, 0, errOtherWorkflow
 	}
 	start.WorkflowID = id
 	start.ClientCapabilities, start.McpTools, start.PreapprovedTools = nil, nil, nil
-	return start, nil
+	return start, len(body.Bytes), nil
 }
 
 // unlimited lifts the server's limits on the time of a request, which a run outlives. The limit on

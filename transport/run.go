@@ -38,7 +38,8 @@ type runClient struct {
 	meter
 }
 
-func newRunClient(w http.ResponseWriter, r *http.Request, start *dap.ClientEvent) *runClient {
+// newRunClient makes the client of a run whose request's body had that size.
+func newRunClient(w http.ResponseWriter, r *http.Request, size int, start *dap.ClientEvent) *runClient {
 	c := &runClient{
 		w:       w,
 		control: unlimited(w),
@@ -47,6 +48,7 @@ func newRunClient(w http.ResponseWriter, r *http.Request, start *dap.ClientEvent
 		done:    make(chan struct{}),
 	}
 	c.said <- start
+	c.pass(&c.received, size)
 	return c
 }
 

@@ -22,7 +22,7 @@ func TestARunThatIsCutBreaksOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				c := newRunClient(w, r, &dap.ClientEvent{})
+				c := newRunClient(w, r, 2, &dap.ClientEvent{})
 				if err := c.Send(checkpoint); err != nil {
 					t.Error(err)
 				}

@@ -143,6 +143,9 @@ func TestARunsTrafficIsCounted(t *testing.T) {
 		if want := (actors.Flow{Messages: uint64(lines), Bytes: uint64(len(text))}); stopped.Traffic.Sent != want || lines == 0 || stopped.Transport != "http" {
 			t.Errorf("got %+v by %s, want %+v", stopped.Traffic.Sent, stopped.Transport, want)
 		}
+		if want := (actors.Flow{Messages: 1, Bytes: uint64(len(`{}`))}); stopped.Traffic.Received != want {
+			t.Errorf("got %+v, want the request's body", stopped.Traffic.Received)
+		}
 	})
 }
 

@@ -195,7 +195,7 @@ func TestASessionsLastRecordHasEverything(t *testing.T) {
 // With an age limit sessions are drained one by one, all day.
 func TestTheDrainOfASessionThatIsTooOldIsNoNews(t *testing.T) {
 	g, shown := observed(false)
-	old := actors.DrainStatus{Part: true, Sessions: 1, Reason: actors.ReasonAge}
+	old := actors.DrainStatus{Part: true, Age: true, Sessions: 1}
 	g.observe(actors.DrainStarted{DrainStatus: old})
 	g.observe(actors.DrainProgress{DrainStatus: old})
 	g.observe(actors.DrainFinished{DrainStatus: old, Report: someReport})

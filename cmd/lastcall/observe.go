@@ -18,11 +18,11 @@ func (g *gateway) observe(event any) {
 	case actors.SessionStarted:
 		g.sessionStarted(e)
 	case actors.SessionPhase:
-		g.log.Debug("session phase", "session", e.ID, "workflow", e.Workflow, "phase", e.Phase.String())
+		g.log.DebugContext(e.Context, "session phase", "session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "phase", e.Phase.String())
 	case actors.SessionStopped:
 		g.sessionStopped(e)
 	case actors.ToolUnavailable:
-		g.log.Warn("tool unavailable", "session", e.Session, "error", e.Err)
+		g.log.WarnContext(e.Context, "tool unavailable", "session", e.Session, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "error", e.Err)
 	case actors.ServiceStopped:
 		g.serviceStopped(e)
 	case actors.DrainStarted:
@@ -135,7 +135,7 @@ func (g *gateway) drainFinished(e actors.DrainFinished) {
 // logDrain: that a session has reached its age limit is in its own last record.
 func (g *gateway) logDrain(d actors.DrainStatus, message string, attrs ...any) {
 	level := slog.LevelInfo
-	if d.Part && d.Reason == actors.ReasonAge {
+	if d.Age {
 		level = slog.LevelDebug
 	}
 	g.log.Log(context.Background(), level, message, attrs...)

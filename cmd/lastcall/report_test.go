@@ -69,10 +69,11 @@ func TestAnEmptyFinalReportLeavesTheStandbysInPlace(t *testing.T) {
 	g, _ := observed(false)
 	g.report.path = filepath.Join(t.TempDir(), "report.json")
 	full, empty := someReport, &actors.Report{}
+	stuck := &actors.Report{Services: []actors.ServiceReport{{Name: "server", Outcome: actors.Killed}}}
 	for _, test := range []struct {
 		standby, final *actors.Report
 		want           *actors.Report
-	}{{full, empty, full}, {empty, empty, empty}, {full, someReport, someReport}, {empty, full, full}} {
+	}{{full, empty, full}, {empty, empty, empty}, {full, someReport, someReport}, {empty, full, full}, {full, stuck, stuck}} {
 		g.observe(actors.DrainFinished{DrainStatus: actors.DrainStatus{Standby: true}, Report: test.standby})
 		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.standby.Sessions) {
 			t.Errorf("after a standby with %d sessions the file has %d", len(test.standby.Sessions), len(got.Sessions))

@@ -16,9 +16,9 @@ type reportFile struct {
 }
 
 // write writes the file in one piece: who waits for it never reads half of it. After a standby, the
-// report of a final drain that found no session is not worth that one's place.
+// report of a final drain that found no session, and killed nobody, is not worth that one's place.
 func (f *reportFile) write(report *actors.Report) {
-	if f.path == "" || report == nil || f.kept && len(report.Sessions) == 0 {
+	if f.path == "" || report == nil || f.kept && len(report.Sessions) == 0 && report.Err() == nil {
 		return
 	}
 	data, err := json.MarshalIndent(report, "", "  ")

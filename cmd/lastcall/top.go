@@ -59,10 +59,10 @@ func (c *topCmd) run(ctx context.Context, std streams) error {
 	}
 	model := newTopModel(topGateway{ctx, gateway}, oneLine(c.Admin), lipgloss.NewRenderer(out))
 	model.width, model.height = screenSize(out)
-	_, err = tea.NewProgram(model, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithAltScreen(), tea.WithoutSignalHandler()).Run()
-	if ctx.Err() != nil {
-		return nil
-	}
+	program := tea.NewProgram(model, tea.WithInput(in), tea.WithOutput(out), tea.WithAltScreen(), tea.WithoutSignalHandler())
+	quitting := context.AfterFunc(ctx, program.Quit) // its own WithContext leaves the terminal's reader behind
+	defer quitting()
+	_, err = program.Run()
 	return err
 }
 

@@ -29,7 +29,7 @@ func (h *Handler) postDrain(r *http.Request) (any, error) {
 		return nil, p.err
 	}
 	if only == nil {
-		if err := h.refuseFinal(r.Context()); err != nil {
+		if err := h.refuseDrained(r.Context()); err != nil {
 			return nil, err
 		}
 	}
@@ -95,13 +95,18 @@ func (h *Handler) readDrain(p *params, only *actors.Selection) actors.Drain {
 	return d
 }
 
-// refuseFinal refuses to touch a drain that the process ends with.
-func (h *Handler) refuseFinal(ctx context.Context) error {
+// refuseDrained refuses to touch a drain that the process ends with, or one that is over.
+func (h *Handler) refuseDrained(ctx context.Context) error {
 	state, err := h.state(ctx)
-	if err == nil && state.Final {
-		err = refuse(http.StatusConflict, "the process is ending")
+	switch {
+	case err != nil:
+		return err
+	case state.Final:
+		return refuse(http.StatusConflict, "the process is ending")
+	case state.State == actors.Idle:
+		return refuse(http.StatusConflict, "everything is drained already: POST /resume admits again")
 	}
-	return err
+	return nil
 }
 
 func (h *Handler) begin(r *http.Request, d actors.Drain) (any, error) {

@@ -222,6 +222,20 @@ func TestServicesToolsAndTheResumeAreTold(t *testing.T) {
 	})
 }
 
+// The session's phases and its end tell it all, and with many sessions it happens all day.
+func TestTheDrainOfASessionThatIsTooOldIsNotTold(t *testing.T) {
+	inServer(t, func(t *testing.T, s *served) {
+		w := s.watch()
+		defer w.conn.Close()
+		old := actors.DrainStatus{ID: "d1", Part: true, Age: true}
+		for _, event := range []any{actors.DrainStarted{DrainStatus: old}, actors.DrainProgress{DrainStatus: old}, actors.DrainFinished{DrainStatus: old, Report: &actors.Report{}}} {
+			s.supervisor.Engine().BroadcastEvent(event)
+		}
+		s.tell("afterwards", nil)
+		want(w, admin.EventToolUnavailable, admin.ToolUnavailable{Session: "afterwards"})
+	})
+}
+
 func TestAnErrorIsToldInOneBoundedLine(t *testing.T) {
 	inServer(t, func(t *testing.T, s *served) {
 		w := s.watch()

@@ -85,15 +85,24 @@ func eventOf(event any) (name string, data any) {
 	case actors.ServiceStopped:
 		return EventServiceStopped, ServiceStopped{e.Name, e.Outcome, e.Took, errorText(e.Err)}
 	case actors.DrainStarted:
-		return EventDrainStarted, drainOf(e.DrainStatus)
+		return drainEvent(EventDrainStarted, e.DrainStatus)
 	case actors.DrainProgress:
-		return EventDrainProgress, drainOf(e.DrainStatus)
+		return drainEvent(EventDrainProgress, e.DrainStatus)
 	case actors.DrainFinished:
-		return EventDrainFinished, drainOf(e.DrainStatus)
+		return drainEvent(EventDrainFinished, e.DrainStatus)
 	case actors.Resumed:
 		return EventResumed, nil
 	}
 	return "", nil
+}
+
+// drainEvent leaves out the drain of a session that has reached its age limit: its phases and its end
+// are told.
+func drainEvent(name string, status actors.DrainStatus) (string, any) {
+	if status.Age {
+		return "", nil
+	}
+	return name, drainOf(status)
 }
 
 func stoppedOf(e actors.SessionStopped) SessionStopped {

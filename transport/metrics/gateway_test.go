@@ -139,8 +139,8 @@ func TestWhatPassesOverRealSocketsIsCountedToTheByte(t *testing.T) {
 		`lastcall_sessions{phase="serving",transport="http"}`:      1,
 		`lastcall_agent_connections`:                               1, // both clients call themselves the same
 		`lastcall_agent_streams`:                                   2,
-		`lastcall_messages_total{direction="received"}`:            1, // the run's body is no message
-		`lastcall_message_bytes_total{direction="received"}`:       float64(len(start)),
+		`lastcall_messages_total{direction="received"}`:            2, // the run's body is one
+		`lastcall_message_bytes_total{direction="received"}`:       float64(len(start) + len(`{}`)),
 		`lastcall_requests_refused_total{reason="handshake"}`:      1,
 	})
 	drain := actors.Drain{Standby: true} // the port stays open

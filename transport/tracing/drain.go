@@ -29,7 +29,11 @@ type ended struct {
 
 // The methods below are called with mu held.
 
+// drainStarted leaves out the drain of a session that has reached its age limit: its own span tells.
 func (t *Tracing) drainStarted(e actors.DrainStarted) {
+	if e.Age {
+		return
+	}
 	_, span := t.tracer.Start(context.Background(), "drain", trace.WithTimestamp(e.Began), trace.WithAttributes(
 		text("lastcall.drain.id", e.ID),
 		text("lastcall.drain.reason", e.Reason),

@@ -94,6 +94,20 @@ func TestADrainsSpanIsLinkedToExactlyTheSessionsItEnded(t *testing.T) {
 	}
 }
 
+// With an age limit sessions are drained one by one, all day: a span each would say nothing new.
+func TestTheDrainOfASessionThatIsTooOldHasNoSpan(t *testing.T) {
+	r := newReceiver(t)
+	h := open(t, "http://"+r.address, idle())
+	old := actors.DrainStatus{ID: "d1", Part: true, Age: true}
+	for _, event := range []any{actors.DrainStarted{DrainStatus: old}, actors.DrainFinished{DrainStatus: old, Report: &actors.Report{}}} {
+		h.supervisor.Engine().BroadcastEvent(event)
+	}
+	h.drain(10 * time.Second)
+	if got := r.spans("drain"); len(got) != 1 || attributes(got[0].GetAttributes())["lastcall.drain.part"] != "false" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestASessionThatEndsByItselfDuringADrainOfOthersIsNotLinked(t *testing.T) {
 	r := newReceiver(t)
 	h := open(t, "http://"+r.address, furniture{agent: scripted.Options{
