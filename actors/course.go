@@ -405,7 +405,7 @@ func (s *supervisor) answer(d *drain, w waiter) {
 
 // progressed has progress told soon, of all that there will be by then.
 func (s *supervisor) progressed(d *drain) {
-	if !d.changed && !d.age {
+	if !d.changed {
 		d.changed = true
 		s.after(d, &d.progress, progressSoon, (*supervisor).tellProgress)
 	}
