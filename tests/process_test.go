@@ -42,6 +42,7 @@ func TestProcesses(t *testing.T) {
 		{"peers that never answer cost their timeouts", stubbornPeers},
 		{"a second signal kills who is left", secondSignal},
 		{"a second signal ends the delay", secondSignalInDelay},
+		{"requests that stall don't hold it up", stalledRequests},
 		{"the deadline holds", deadlineHit},
 		{"an agent that goes away is told to clients", agentGoesAway},
 		{"an agent that comes late is found", agentComesLate},
@@ -224,21 +225,46 @@ func secondSignalInDelay(t *testing.T, binary string) {
 	waiting.waitEnd()
 }
 
-// Sessions have timeouts that fit: it takes something else to get as far as the deadline, here a
-// request that doesn't end.
-func deadlineHit(t *testing.T, binary string) {
-	const deadline = 2 * time.Second
-	p := startServe(t, binary, "--shutdown-timeout", deadline.String())
-	waiting := p.talk("")
+// stall begins a request whose body never comes, and is there when the process has accepted it.
+func (p *process) stall() {
+	p.t.Helper()
 	conn, err := net.Dial("tcp", p.address())
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	defer conn.Close()
+	p.t.Cleanup(func() { conn.Close() })
 	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: lastcall\r\nContent-Length: 4\r\n\r\n"); err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	wantStatus(t, "http://"+p.address()+"/", http.StatusNotFound) // that connection was accepted later
+	wantStatus(p.t, "http://"+p.address()+"/", http.StatusNotFound) // that connection was accepted later
+}
+
+// Anybody who can reach the port can make such requests.
+func stalledRequests(t *testing.T, binary string) {
+	p := startServe(t, binary, "--shutdown-timeout", "25s")
+	waiting := p.talk("")
+	p.stall()
+	p.stall()
+	if took := p.drain(syscall.SIGTERM, 0); took > 10*time.Second {
+		t.Errorf("the process took %v to exit", took)
+	}
+	waiting.wantClose(actors.CloseGoingAway, "server shutdown")
+	if finished := p.record("drain finished"); finished["killed"] != "" {
+		t.Errorf("log says %v", finished)
+	}
+	if err := p.report().Err(); err != nil {
+		t.Errorf("error %v", err)
+	}
+	p.wantOutcomes(map[string]actors.Outcome{"": actors.Drained})
+}
+
+// Sessions have timeouts that fit: it takes something else to get as far as the deadline, here a
+// request that doesn't end, and a deadline before such requests are cut.
+func deadlineHit(t *testing.T, binary string) {
+	const deadline = 500 * time.Millisecond
+	p := startServe(t, binary, "--shutdown-timeout", deadline.String())
+	waiting := p.talk("")
+	p.stall()
 
 	took := p.drain(syscall.SIGTERM, 3)
 	if took < deadline || took > deadline+4*time.Second {

@@ -24,6 +24,10 @@ const (
 	// settleTimeout is what a connection has to bring its first request, and to have it answered, once
 	// nobody is accepted any more.
 	settleTimeout = 250 * time.Millisecond
+
+	// requestGrace is what requests get, after that, when the server stops. The two together are less
+	// than the second that the sessions of a drain leave to all that is stopped after them.
+	requestGrace = 500 * time.Millisecond
 )
 
 // HTTPServer serves a handler on a listener, with limits on headers, bodies, and time. As a service
@@ -33,7 +37,7 @@ const (
 type HTTPServer struct {
 	Listener net.Listener
 	Handler  http.Handler
-	Log      *slog.Logger // of what goes wrong with a connection. Nil: nothing is logged
+	Log      *slog.Logger // of connections that fail or are cut. Nil: nothing is logged
 
 	// OnShutdown is called once when Serve is told to stop, with the listener closed, before any
 	// request is waited for: it is to end the long responses, which would not end by themselves, and
@@ -55,8 +59,11 @@ type serving struct {
 	err     error         // why, once ended is closed
 }
 
-// Serve implements [actors.Service]. It closes the listener, and lets requests under way finish
-// within the drain's time. It is called once.
+// Serve implements [actors.Service]. It closes the listener, and lets requests under way finish for
+// 750 ms at most, or within the drain's time where that is less. What is left then is cut, which is
+// no error: sessions, and runs without a client, have ended before, somebody who is still to be
+// authorized would be refused, and a body that doesn't come would hold up all that is to be stopped
+// later. Only the end of the drain's time is an error. It is called once.
 func (s *HTTPServer) Serve(ctx context.Context) error {
 	v := s.begin()
 	go v.accept(s.Listener)
@@ -79,10 +86,31 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	if !v.pending.settle(limit) {
 		v.pending.closeNew()
 	}
-	if e := v.server.Shutdown(limit); e != nil {
-		err = errors.Join(err, e, v.server.Close())
+	return errors.Join(err, s.finish(limit, v))
+}
+
+// finish waits for the requests under way, and cuts those that take too long.
+func (s *HTTPServer) finish(limit context.Context, v *serving) error {
+	ctx, cancel := context.WithTimeout(limit, requestGrace)
+	defer cancel()
+	err := v.server.Shutdown(ctx)
+	if err == nil {
+		return nil
 	}
-	return err
+	if ctx.Err() == nil || limit.Err() != nil {
+		return errors.Join(err, v.server.Close())
+	}
+	if left, _ := v.pending.left(); left > 0 {
+		s.logger().Warn("connections cut whose requests took too long", "connections", left)
+	}
+	return v.server.Close()
+}
+
+func (s *HTTPServer) logger() *slog.Logger {
+	if s.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Log
 }
 
 // StopAccepting closes the listener, and returns when nobody who was accepted waits for an answer any
@@ -130,10 +158,6 @@ func (s *HTTPServer) isShut() bool {
 
 // begin makes the server known to StopAccepting before it accepts anybody.
 func (s *HTTPServer) begin() *serving {
-	log := s.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	pending := newPendingConns()
 	server := &http.Server{
 		ConnState:         pending.track,
@@ -143,7 +167,7 @@ func (s *HTTPServer) begin() *serving {
 		WriteTimeout:      requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.logger().Handler(), slog.LevelDebug),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,9 +2,11 @@ package transport_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -113,7 +115,7 @@ func after(wait time.Duration) http.HandlerFunc {
 }
 
 func TestADrainLetsRequestsUnderWayFinish(t *testing.T) {
-	inServer(t, after(10*time.Second), func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
+	inServer(t, after(700*time.Millisecond), func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
 		answered := make(chan error, 1)
 		go func() {
 			_, err := request(t.Context(), clients)
@@ -127,36 +129,80 @@ func TestADrainLetsRequestsUnderWayFinish(t *testing.T) {
 		if err := <-answered; err != nil {
 			t.Errorf("the request: %v", err)
 		}
-		if took := time.Since(began); took < 10*time.Second || took > 11*time.Second {
+		if took := time.Since(began); took < 700*time.Millisecond || took > 750*time.Millisecond {
 			t.Errorf("the drain took %v", took)
 		}
 	})
 }
 
-func TestTheDeadlineCutsRequestsUnderWay(t *testing.T) {
-	inServer(t, after(time.Hour), func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
-		cut := make(chan time.Time, 1)
-		go func() {
-			if _, err := request(t.Context(), clients); err == nil {
-				t.Error("the request was answered")
-			}
-			cut <- time.Now()
-		}()
+// A body that doesn't come, and a handler that doesn't end, are cut, and are no failure.
+func TestRequestsThatDontEndDontHoldUpADrain(t *testing.T) {
+	var log bytes.Buffer
+	newServer := func() *transport.HTTPServer {
+		mux := http.NewServeMux()
+		mux.Handle("GET /{$}", http.HandlerFunc(fine))
+		mux.Handle("GET /hour", after(time.Hour))
+		return &transport.HTTPServer{Handler: mux, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	}
+	beside(t, newServer, func(t *testing.T, supervisor *actors.Supervisor, clients memory, _ *transport.HTTPServer) {
+		const stalled = "POST /nothing HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\nabc"
+		cut := make(chan time.Duration, 3)
+		for _, request := range []string{stalled, stalled, "GET /hour HTTP/1.1\r\nHost: gateway\r\n\r\n"} {
+			go func() {
+				_, lived := talk(t, clients, request)
+				cut <- lived
+			}()
+		}
+		idle := connect(t, clients)
+		defer idle.Close()
+		ask(t, idle)
 		synctest.Wait()
 		began := time.Now()
-		_, err := supervisor.Drain(t.Context(), actors.Drain{Deadline: began.Add(3 * time.Second)})
-		var killed *actors.KilledError
-		if !errors.As(err, &killed) || len(killed.Services) != 1 {
-			t.Errorf("the drain says %v", err)
+		report, err := supervisor.Drain(t.Context(), actors.Drain{Deadline: began.Add(time.Hour)})
+		if took := time.Since(began); err != nil || took != 750*time.Millisecond {
+			t.Errorf("the drain took %v, %v", took, err)
 		}
-		if took := time.Since(began); took > 3*time.Second+100*time.Millisecond {
-			t.Errorf("the drain took %v", took)
+		if len(report.Services) != 1 || report.Services[0].Outcome != actors.Drained {
+			t.Errorf("the report says %+v", report.Services)
 		}
-		if after := (<-cut).Sub(began); after > 3*time.Second+100*time.Millisecond {
-			t.Errorf("the request was cut after %v", after)
+		for range cap(cut) {
+			if lived := <-cut; lived != 750*time.Millisecond {
+				t.Errorf("a connection lived %v", lived)
+			}
+		}
+		if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), " connections=3\n") {
+			t.Errorf("the log says %q", log.String())
 		}
 		time.Sleep(time.Hour) // until the handler returns
 	})
+}
+
+func TestTheDeadlineCutsRequestsUnderWay(t *testing.T) {
+	for _, left := range []time.Duration{100 * time.Millisecond, 500 * time.Millisecond} { // while it settles, and later
+		inServer(t, after(time.Hour), func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
+			cut := make(chan time.Time, 1)
+			go func() {
+				if _, err := request(t.Context(), clients); err == nil {
+					t.Error("the request was answered")
+				}
+				cut <- time.Now()
+			}()
+			synctest.Wait()
+			began := time.Now()
+			_, err := supervisor.Drain(t.Context(), actors.Drain{Deadline: began.Add(left)})
+			var killed *actors.KilledError
+			if !errors.As(err, &killed) || len(killed.Services) != 1 {
+				t.Errorf("the drain says %v", err)
+			}
+			if took := time.Since(began); took > left+100*time.Millisecond {
+				t.Errorf("the drain took %v", took)
+			}
+			if after := (<-cut).Sub(began); after > left+100*time.Millisecond {
+				t.Errorf("the request was cut after %v", after)
+			}
+			time.Sleep(time.Hour) // until the handler returns
+		})
+	}
 }
 
 func TestConnectionsWithoutARequestDontHoldUpADrain(t *testing.T) {

@@ -66,7 +66,9 @@ func (h *Handler) getTrace(w http.ResponseWriter, r *http.Request) {
 	h.record(w, r, "trace", defaultTrace, func() error { return trace.Start(w) }, trace.Stop)
 }
 
-// record records until the time is over, the client goes, or the handler is closed.
+// record records until the time is over, the client goes, or the handler is closed. Once it is
+// closed, what is left of the response has lastWriteTimeout to be taken: to stop recording is to
+// write the rest.
 func (h *Handler) record(w http.ResponseWriter, r *http.Request, name string, byDefault int, start func() error, stop func()) {
 	p := queryParams(r, "seconds")
 	seconds := p.number("seconds", 1, byDefault)
@@ -79,9 +81,13 @@ func (h *Handler) record(w http.ResponseWriter, r *http.Request, name string, by
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(seconds)*time.Second)
 	defer cancel()
-	defer context.AfterFunc(h.closing, cancel)()
-	limit := time.Now().Add(time.Duration(seconds)*time.Second + writeTimeout)
-	_ = http.NewResponseController(w).SetWriteDeadline(limit) // not supported: then there is none
+	out := newStream(w)
+	defer out.end()
+	out.limit(time.Duration(seconds)*time.Second + writeTimeout)
+	defer context.AfterFunc(h.closing, func() {
+		out.hurry()
+		cancel()
+	})()
 	setDownload(w, name)
 	if err := start(); err != nil {
 		w.Header().Del("Content-Disposition")

@@ -1,9 +1,13 @@
 package admin_test
 
 import (
+	"bufio"
+	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime/trace"
 	"strings"
 	"testing"
 	"time"
@@ -78,5 +82,52 @@ func TestAProfileMayTakeLongerThanOtherResponses(t *testing.T) {
 	defer answer.Body.Close()
 	if all, err := io.ReadAll(answer.Body); err != nil || !strings.HasPrefix(string(all), "\x1f\x8b") {
 		t.Errorf("%v %.40q", err, all)
+	}
+}
+
+// A client that takes nothing doesn't keep a trace going: to stop it is to write to that client.
+func TestAProfileThatNobodyReadsEndsWithTheHandler(t *testing.T) {
+	h := open(t, admin.Options{})
+	ended := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		h.api.ServeHTTP(w, r)
+	}))
+	server.Config.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		if err := conn.(*net.TCPConn).SetWriteBuffer(1); err != nil { // as little as the system lets it be
+			t.Error(err)
+		}
+		return ctx
+	}
+	server.Start()
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /debug/pprof/trace?seconds=300 HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(30 * time.Second); !trace.IsEnabled(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("no trace is made")
+		}
+	}
+	for range 1 << 15 { // more than the sockets hold
+		trace.Log(t.Context(), "test", strings.Repeat("~", 1000))
+	}
+	h.api.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the trace goes on")
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, answer.Body); err != io.ErrUnexpectedEOF {
+		t.Errorf("all %d bytes came, %v: what does this test show?", n, err)
 	}
 }
