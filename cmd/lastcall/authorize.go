@@ -141,9 +141,5 @@ func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, tokens *auth.
 // isLoopback tells whether only this machine can reach an address.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && transport.IsLocal(host)
 }

@@ -93,16 +93,10 @@ func (c *serveCmd) routes(handler *transport.Handler) http.Handler {
 	return mux
 }
 
-// onlyLoopback is for a gateway that lets everybody in because only this machine can reach it. A
-// browser on this machine can be led here under another name, which makes any page one of the
-// gateway's own (DNS rebinding); so that name must be a local one.
+// onlyLoopback is for a gateway that lets everybody in because only this machine reaches it.
 func onlyLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = net.JoinHostPort(strings.Trim(host, "[]"), "80")
-		}
-		if !isLoopback(host) {
+		if !transport.IsLocal(r.Host) {
 			http.Error(w, "without --auth this gateway is for localhost alone", http.StatusForbidden)
 			return
 		}

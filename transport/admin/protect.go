@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
@@ -37,7 +37,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
 
 func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *http.Request {
 	if h.authorizer == nil {
-		if !isLocal(r.Host) {
+		if !transport.IsLocal(r.Host) {
 			http.Error(w, "without authorization this listener is for localhost alone", http.StatusForbidden)
 			return nil
 		}
@@ -100,16 +100,6 @@ func bearing(r *http.Request) *http.Request {
 // isToken tells whether a password can stand in a header.
 func isToken(password string) bool {
 	return password != "" && !strings.ContainsFunc(password, func(c rune) bool { return c <= ' ' || c > '~' })
-}
-
-// isLocal tells whether a Host names this machine to itself. A browser can be led here under a name
-// of another site's, whose page could then ask as if it were our own (DNS rebinding).
-func isLocal(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // isForeign tells whether a page of another origin makes the request. Following a link is not that,

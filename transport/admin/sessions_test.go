@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -225,6 +226,12 @@ func TestASupervisorThatDoesNotAnswerIsNotWaitedForLong(t *testing.T) {
 	in(t, admin.Options{}, func(t *testing.T, h *house) {
 		release := make(chan struct{})
 		h.serve(&peer{workflow: "w1", counts: func() { <-release }})
+		looked := make(chan struct{})
+		go func() { // this holds the supervisor up
+			defer close(looked)
+			_, _ = h.supervisor.Snapshot(context.Background())
+		}()
+		synctest.Wait()
 		for method, targets := range map[string][]string{
 			http.MethodGet:  {"/sessions", "/sessions/x", "/drain", "/events"},
 			http.MethodPost: {"/drain", "/drain?sessions=1", "/sessions/x/drain", "/resume"},
@@ -238,6 +245,7 @@ func TestASupervisorThatDoesNotAnswerIsNotWaitedForLong(t *testing.T) {
 			}
 		}
 		close(release)
+		<-looked
 		synctest.Wait()
 		h.supervisor.Close()
 		h.refuses(http.StatusServiceUnavailable, "does not answer", http.MethodGet, "/sessions")
