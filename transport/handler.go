@@ -169,26 +169,17 @@ func orDefault(list []string, byDefault func() []string) []string {
 	return list
 }
 
-// deny answers a request that was not authorized: with the decision, or that there is none.
+// deny answers a request that was not authorized, and tells of it.
 func (h *Handler) deny(w http.ResponseWriter, err error) {
-	var denied *grant.Denied
-	if errors.As(err, &denied) {
+	if errors.As(err, new(*grant.Denied)) {
 		h.refused(RefusedDenied)
-		for name, values := range denied.Header {
-			w.Header()[name] = values
+	} else {
+		h.refused(RefusedUndecided)
+		if h.Log != nil && !errors.Is(err, context.Canceled) {
+			h.Log.Warn("authorization failed", "error", err)
 		}
-		http.Error(w, denied.Reason, denied.Status)
-		return
 	}
-	h.refused(RefusedUndecided)
-	status := http.StatusBadGateway
-	if errors.Is(err, context.DeadlineExceeded) {
-		status = http.StatusGatewayTimeout
-	}
-	if h.Log != nil && !errors.Is(err, context.Canceled) {
-		h.Log.Warn("authorization failed", "error", err)
-	}
-	http.Error(w, "authorization is not available, try again", status)
+	Deny(w, err)
 }
 
 // refuse answers a request that gets no ticket.

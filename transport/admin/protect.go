@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -61,28 +60,12 @@ func principal(r *http.Request) string {
 	return name
 }
 
-// deny answers a request that was not authorized: with the decision, or that there is none. A 401
-// offers Basic besides, for which browsers ask.
+// deny answers a request that was not authorized. A 401 offers Basic besides, for which browsers ask.
 func (h *Handler) deny(w http.ResponseWriter, err error) {
-	var denied *grant.Denied
-	if errors.As(err, &denied) {
-		for name, values := range denied.Header {
-			w.Header()[name] = slices.Clone(values)
-		}
-		if denied.Status == http.StatusUnauthorized {
-			w.Header().Add("WWW-Authenticate", `Basic realm="lastcall"`)
-		}
-		http.Error(w, denied.Reason, denied.Status)
-		return
-	}
-	status := http.StatusBadGateway
-	if errors.Is(err, context.DeadlineExceeded) {
-		status = http.StatusGatewayTimeout
-	}
-	if !errors.Is(err, context.Canceled) {
+	if !errors.As(err, new(*grant.Denied)) && !errors.Is(err, context.Canceled) {
 		h.log.Warn("authorization of an admin request failed", "error", err)
 	}
-	http.Error(w, "authorization is not available, try again", status)
+	transport.Deny(w, err, `Basic realm="lastcall"`)
 }
 
 // bearing makes a bearer token of a Basic password, whatever the user's name. More than one
