@@ -32,19 +32,13 @@ import (
 // TestOperator is about the built binary as its operator sees it: the page, the commands, the metrics,
 // and the traces.
 func TestOperator(t *testing.T) {
-	binary := buildLastcall(t)
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, binary string)
-	}{
+	runWithBinary(t, []binaryTest{
 		{"the page drains one, all, and resumes", pageDrains},
 		{"the commands drain a part, all, and resume", commandsDrain},
 		{"the metrics have what happened", metricsHaveIt},
 		{"one trace goes from the client to the tool", oneTrace},
 		{"sessions reach their age limit alone", ageLimit},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, binary) })
-	}
+	})
 }
 
 // patientAgent waits in each workflow, and never acknowledges the stop of those named "stubborn".

@@ -31,11 +31,7 @@ const patience = 30 * time.Second
 
 // TestProcesses is about the built binary: its signals, its exit codes, and what its clients see.
 func TestProcesses(t *testing.T) {
-	binary := buildLastcall(t)
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, binary string)
-	}{
+	runWithBinary(t, []binaryTest{
 		{"500 clients are drained on SIGTERM", drain500Clients},
 		{"SIGINT drains too", drainOnInterrupt},
 		{"the delay still admits, the grace lets workflows finish", delayAndGrace},
@@ -46,9 +42,7 @@ func TestProcesses(t *testing.T) {
 		{"the deadline holds", deadlineHit},
 		{"an agent that goes away is told to clients", agentGoesAway},
 		{"an agent that comes late is found", agentComesLate},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, binary) })
-	}
+	})
 }
 
 func drain500Clients(t *testing.T, binary string) {
@@ -327,6 +321,21 @@ func agentComesLate(t *testing.T, binary string) {
 		t.Errorf("the workflow ended with %v, want it finished", err)
 	}
 	p.drain(syscall.SIGTERM, 0)
+}
+
+// binaryTest is a test of the built binary.
+type binaryTest struct {
+	name string
+	run  func(t *testing.T, binary string)
+}
+
+// runWithBinary builds the binary once for all of these.
+func runWithBinary(t *testing.T, tests []binaryTest) {
+	t.Helper()
+	binary := buildLastcall(t)
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, binary) })
+	}
 }
 
 // buildLastcall builds the command, with the race detector where the test has it.

@@ -23,18 +23,12 @@ const sigterm = syscall.SIGTERM
 // TestInstances is about several processes that share an agent and a lease store, and about what
 // their clients and the agent see when one of them, or the store, goes away.
 func TestInstances(t *testing.T) {
-	binary := buildLastcall(t)
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, binary string)
-	}{
+	runWithBinary(t, []binaryTest{
 		{"a rolling restart loses nothing", rollingRestart},
 		{"a crashed instance's workflows resume once their leases have run out", crash},
 		{"without a store sessions go on, if that is wanted", storeAwayOpen},
 		{"without a store sessions are refused, if that is wanted", storeAwayClosed},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, binary) })
-	}
+	})
 }
 
 func rollingRestart(t *testing.T, binary string) {
