@@ -72,7 +72,7 @@ type started struct {
 type ticketDone struct{ id uint64 }
 
 func (s *supervisor) admit(principal string) admission {
-	if s.closed() {
+	if !s.admits {
 		return admission{err: ErrDraining}
 	}
 	if limit := s.options.MaxSessions; limit > 0 && len(s.sessions)+len(s.tickets) >= limit {
@@ -85,6 +85,7 @@ func (s *supervisor) admit(principal string) admission {
 	done := ticketDone{s.lastTicket}
 	s.principals[principal]++
 	s.tickets[done.id] = issued{principal, time.AfterFunc(TicketLife, func() { s.engine.Send(s.self, done) })}
+	s.decideAll(planEvent{kind: ticketIssued})
 	return admission{ticket: done.id}
 }
 
@@ -101,16 +102,28 @@ func (s *supervisor) startSession(m startSession) started {
 	s.sessions[c.id] = c
 	c.pid = s.spawn(c.session, "session", c.id)
 	s.armAge(c)
-	if s.closed() {
-		s.tell(s.draining, c)
-	}
+	s.decideAll(planEvent{kind: ticketUsed, id: c.id})
 	return started{id: c.id}
 }
 
 func (s *supervisor) ticketDone(id uint64) {
-	if ticket, valid := s.useTicket(id); valid {
+	if s.voidTicket(id) {
+		s.decideAll(planEvent{kind: ticketVoid})
+	}
+}
+
+func (s *supervisor) voidTicket(id uint64) (valid bool) {
+	ticket, valid := s.useTicket(id)
+	if valid {
 		s.leave(ticket.principal)
-		s.advance()
+	}
+	return valid
+}
+
+// decideAll lets the plan of the drain of everything decide, where there is one.
+func (s *supervisor) decideAll(ev planEvent) {
+	if s.draining != nil {
+		s.decide(s.draining, ev)
 	}
 }
 

@@ -28,13 +28,13 @@ func (s *supervisor) aged(id string) {
 		c.overdue = true
 		return
 	}
-	grace, room := s.options.AgeGrace, s.options.StopTimeout+s.options.CloseTimeout+time.Second
-	s.tellPart(Drain{
-		Deadline: time.Now().Add(grace + room),
+	grace := s.options.AgeGrace
+	s.beginPart(Drain{
+		Deadline: time.Now().Add(ageTotal(grace, s.options.StopTimeout, s.options.CloseTimeout)),
 		Grace:    grace,
 		Reason:   ReasonAge,
-		Only:     &Selection{IDs: []string{id}},
-	}, []*child{c}, true, waiter{})
+		Only:     &Selection{},
+	}, CauseAge, []*child{c}, waiter{})
 }
 
 // drainOverdue drains those who reached their limit during a drain that didn't tell them.

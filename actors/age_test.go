@@ -87,7 +87,7 @@ func TestWhoReachesTheAgeLimitInAStandbyIsDrainedAfterIt(t *testing.T) {
 		h := open(t, actors.Options{MaxSessionAge: time.Hour})
 		told, untold := h.prepare().serve(), h.prepare().serve()
 		time.Sleep(50 * time.Minute)
-		h.send(actors.Drain{Standby: true, WaveSize: 1, WaveInterval: time.Hour, Deadline: h.began.Add(10 * time.Hour)})
+		h.send(actors.Drain{Standby: true, BatchSize: 1, BatchInterval: time.Hour, Deadline: h.began.Add(10 * time.Hour)})
 		time.Sleep(20 * time.Minute)
 		first, second := told, untold
 		if !first.running() == !second.running() {

@@ -28,8 +28,8 @@
 //
 // and this is what happens, in the file that is named:
 //
-//	t0         Ready turns false; with a Delay, requests are still admitted     course.go
-//	+ delay    admission ends; every child is told, at once or in waves         course.go
+//	t0         Ready turns false; with a Delay, requests are still admitted     draining.go
+//	+ delay    admission ends; every child is told, at once or in batches       plan.go
 //	.. grace   running workflows may finish, and then end as usual              lifecycle.go
 //	then       stopWorkflow is the last message to the agent                    outgoing.go
 //	           what the agent still says reaches the client                     pumps.go
@@ -37,8 +37,12 @@
 //	           the lease is released, the close frame 1001 is sent              pumps.go
 //	           the client answers, or is cut at the close timeout               lifecycle.go
 //	           each session's last act is its Stopped                           session.go
-//	deadline   whoever is still there is killed; the report names them          course.go, report.go
-//	after      the services that sessions needed, last registered first         course.go, service.go
+//	deadline   whoever is still there is killed; the report names them          plan.go, report.go
+//	after      the services that sessions needed, last registered first         plan.go, service.go
+//
+// What is done when is decided by a pure function in plan.go, and carried out by draining.go; how the
+// time is shared out stands in budget.go. A delay or a grace that is too long gives way, so that
+// everybody can still be told and stopped in order.
 //
 // A second Drain can only bring the deadline forward. What needs the sessions' time to stop (an
 // HTTP server, a connection pool, an agent in process) is a [Service] in the stage [AfterSessions],

@@ -25,11 +25,11 @@ type Drain struct {
 	// close timeouts their time before the deadline.
 	Grace time.Duration
 
-	// WaveSize is how many sessions are told at a time, every WaveInterval (0: [DefaultWaveInterval]),
+	// BatchSize is how many sessions are told at a time, every BatchInterval (0: [DefaultBatchInterval]),
 	// so that thousands of clients don't come back in the same instant. 0: all at once. The interval
-	// is shortened where the last wave would be told too late for its stop and close timeouts.
-	WaveSize     int
-	WaveInterval time.Duration
+	// is shortened where the last batch would be told too late for its stop and close timeouts.
+	BatchSize     int
+	BatchInterval time.Duration
 
 	// Reason is what clients are told. Empty: [DefaultReason].
 	Reason string
@@ -53,8 +53,8 @@ type Selection struct {
 
 // Defaults of [Drain].
 const (
-	DefaultDrain        = 25 * time.Second
-	DefaultWaveInterval = time.Second
+	DefaultDrain         = 25 * time.Second
+	DefaultBatchInterval = time.Second
 )
 
 // ErrFinal says that a supervisor can't resume, because what drains it doesn't leave its services.
@@ -143,33 +143,11 @@ type waiter struct {
 	pid     *actor.PID
 }
 
-// begin begins a drain, or brings forward the one that has begun.
-func (s *supervisor) begin(d Drain, w waiter) (DrainStatus, error) {
-	current := s.draining
-	switch {
-	case d.Only != nil && current != nil:
-		return DrainStatus{}, ErrDraining
-	case d.Only != nil:
-		current = s.beginPart(d, w)
-	case current == nil, current.over && current.Standby && !d.Standby:
-		current = s.beginWhole(d, w)
-	case current.over:
-		s.answer(current, w)
-	default:
-		current.await(w)
-		s.shorten(current, d)
-	}
-	s.advance()
-	return current.status(s), nil
-}
-
 // hurry is for who waits for a drain and has lost patience.
 func (s *supervisor) hurry(id string) {
-	for _, d := range s.drains {
-		if d.id == id {
-			s.shorten(d, Drain{Deadline: time.Now(), Standby: d.Standby})
-			return
-		}
+	if d := s.drainOf(id); d != nil {
+		now := time.Now()
+		s.decide(d, planEvent{kind: planShortened, plan: &plan{kind: d.kind, closeAt: now, graceUntil: now, deadline: now}})
 	}
 }
 
@@ -179,42 +157,24 @@ func (s *supervisor) resume() error {
 	switch {
 	case d == nil:
 		return nil
-	case !d.Standby:
+	case d.kind == drainFinal:
 		return ErrFinal
-	case !d.over:
-		s.narrow(d)
 	}
-	s.draining = nil
+	s.draining, s.admits = nil, true
 	s.ready.Store(true)
 	s.engine.BroadcastEvent(Resumed{At: time.Now()})
+	if !d.isOver() {
+		s.narrow(d)
+	}
 	s.drainOverdue()
-	s.advance()
 	return nil
 }
 
 // narrow makes a drain of everything one of the part that was told by now.
 func (s *supervisor) narrow(d *drain) {
-	d.Only, d.report.Part = &Selection{}, true
-	d.members = make(map[string]*child)
-	for id, c := range d.told {
-		if s.sessions[id] != nil {
-			d.members[id] = c
-		}
-	}
-	d.sessions = len(d.report.Sessions) + len(d.members)
-	if !d.closed {
-		d.closed, d.closedAt = true, time.Now()
-	}
-	d.queue, d.Standby = nil, false
-	halt(d.wave)
-}
-
-// deadline is d's, or the default.
-func (d *Drain) deadline() time.Time {
-	if d.Deadline.IsZero() {
-		return time.Now().Add(DefaultDrain)
-	}
-	return d.Deadline
+	d.atBegin = len(d.report.Sessions) + len(d.sessions) - d.untold
+	d.report.Part = true
+	s.decide(d, planEvent{kind: planNarrowed})
 }
 
 // selected are the sessions of a selection, oldest first.

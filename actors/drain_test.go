@@ -248,17 +248,17 @@ func (h *house) crowd(n int) (all []*joined) {
 	return all
 }
 
-func TestWaves(t *testing.T) {
+func TestBatches(t *testing.T) {
 	for name, c := range map[string]struct {
 		drain actors.Drain
 		in    time.Duration
 		want  string
 	}{
 		"all at once":                {actors.Drain{}, time.Minute, "7 at 0s"},
-		"in waves":                   {actors.Drain{WaveSize: 3, WaveInterval: 2 * time.Second}, time.Minute, "3 at 0s, 3 at 2s, 1 at 4s"},
-		"every second":               {actors.Drain{WaveSize: 4}, time.Minute, "4 at 0s, 3 at 1s"},
-		"squeezed until they fit":    {actors.Drain{WaveSize: 3, WaveInterval: time.Minute}, 19050 * time.Millisecond, "3 at 0s, 3 at 2s, 1 at 4s"},
-		"at once where nothing fits": {actors.Drain{WaveSize: 3, WaveInterval: time.Minute}, 10 * time.Second, "7 at 0s"},
+		"in batches":                 {actors.Drain{BatchSize: 3, BatchInterval: 2 * time.Second}, time.Minute, "3 at 0s, 3 at 2s, 1 at 4s"},
+		"every second":               {actors.Drain{BatchSize: 4}, time.Minute, "4 at 0s, 3 at 1s"},
+		"squeezed until they fit":    {actors.Drain{BatchSize: 3, BatchInterval: time.Minute}, 19050 * time.Millisecond, "3 at 0s, 3 at 2s, 1 at 4s"},
+		"at once where nothing fits": {actors.Drain{BatchSize: 3, BatchInterval: time.Minute}, 10 * time.Second, "7 at 0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T) {
@@ -274,22 +274,22 @@ func TestWaves(t *testing.T) {
 	}
 }
 
-func TestWavesTellTheOldestFirst(t *testing.T) {
+func TestBatchesTellTheOldestFirst(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := open(t, actors.Options{})
 		crowd := h.crowd(4)
-		h.drained(actors.Drain{WaveSize: 1})
+		h.drained(actors.Drain{BatchSize: 1})
 		for i, s := range crowd {
 			s.has(fmt.Sprintf("%ds agent got stopWorkflow", i))
 		}
 	})
 }
 
-func TestASecondDrainDoesNotPutTheNextWaveOff(t *testing.T) {
+func TestASecondDrainDoesNotPutTheNextBatchOff(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := open(t, actors.Options{})
 		crowd := h.crowd(2)
-		h.send(actors.Drain{Deadline: time.Now().Add(time.Hour), WaveSize: 1, WaveInterval: 10 * time.Second})
+		h.send(actors.Drain{Deadline: time.Now().Add(time.Hour), BatchSize: 1, BatchInterval: 10 * time.Second})
 		time.Sleep(9 * time.Second)
 		h.drained(actors.Drain{})
 		if got := toldAt(crowd); got != "1 at 0s, 1 at 10s" {
@@ -323,6 +323,30 @@ func TestDuringTheDelayTheSupervisorIsNotReadyButAdmits(t *testing.T) {
 			t.Errorf("%+v", report)
 		}
 	})
+}
+
+// Where the delay would reach the deadline, everybody is still told, and stops in order.
+func TestADelayLeavesTheTimeoutsTheirTime(t *testing.T) {
+	for name, test := range map[string]struct {
+		deadline, delay time.Duration
+		asked           string // when the agent is asked to stop
+	}{
+		"within":              {60 * time.Second, 10 * time.Second, "10s"},
+		"past the deadline":   {60 * time.Second, time.Hour, "44.95s"},
+		"with no time at all": {2 * time.Second, 10 * time.Second, "0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				h := open(t, actors.Options{})
+				s := h.prepare().serve()
+				d := within(test.deadline)
+				d.Delay = test.delay
+				h.drained(d)
+				s.endsAs(actors.Drained)
+				s.has(test.asked+" agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", test.asked+" client told 1001 server shutdown")
+			})
+		})
+	}
 }
 
 func TestAGraceBeginsAfterTheDelay(t *testing.T) {
@@ -632,4 +656,33 @@ func boolToInt(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// The deadline of the second drain leaves the batches that are left no time between them.
+func TestAShorterDeadlineBringsTheNextBatchesForward(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		crowd := h.crowd(3)
+		h.send(actors.Drain{Deadline: time.Now().Add(time.Hour), BatchSize: 1, BatchInterval: 10 * time.Minute})
+		time.Sleep(time.Second)
+		h.drained(within(10 * time.Second))
+		if got := toldAt(crowd); got != "1 at 0s, 2 at 1s" {
+			t.Errorf("told %s", got)
+		}
+	})
+}
+
+func TestADeadlineNowWithinTheDelayClosesAdmission(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.ignores, s.client.mute = true, true
+		s.serve()
+		h.send(actors.Drain{Delay: 5 * time.Second})
+		h.send(actors.Drain{Deadline: time.Now()})
+		if err := h.admits(); !errors.Is(err, actors.ErrDraining) {
+			t.Errorf("admission: %v", err)
+		}
+		s.endsAs(actors.Killed)
+	})
 }

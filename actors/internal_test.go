@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -34,8 +35,10 @@ func TestTheSupervisorSurvivesAPanic(t *testing.T) {
 		if _, err := s.Admit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		s.engine.Send(s.pid, drainStep(func(*supervisor) { panic("in the supervisor") }))
-		if err := <-told; err.Value != "in the supervisor" || !strings.Contains(err.Error(), "internal_test.go") {
+		closed := make(chan Overview)
+		close(closed)
+		s.engine.Send(s.pid, lookOver{closed})
+		if err := <-told; fmt.Sprint(err.Value) != "send on closed channel" || !strings.Contains(err.Error(), "supervisor.go") {
 			t.Errorf("%v", err)
 		}
 		report, err := s.Drain(context.Background(), Drain{})
@@ -95,7 +98,7 @@ func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 		},
 		"and again while ending": {
 			func(s *session) { s.limits = nil },
-			Drain{},
+			Stop{},
 			Stopped{ID: "s1", Outcome: Killed},
 		},
 	} {

@@ -97,14 +97,14 @@ func TestADrainOfAPartKillsWhoIsLeftAtItsDeadlineAndNobodyElse(t *testing.T) {
 	})
 }
 
-func TestADrainOfAPartGoesInWavesAndGivesGrace(t *testing.T) {
+func TestADrainOfAPartGoesInBatchesAndGivesGrace(t *testing.T) {
 	in(t, func(t *testing.T) {
 		h := open(t, actors.Options{})
 		for range 4 {
 			h.prepare().serve()
 		}
 		began := time.Now()
-		h.drained(actors.Drain{Only: &actors.Selection{Most: 3}, WaveSize: 1, WaveInterval: 2 * time.Second, Grace: time.Second})
+		h.drained(actors.Drain{Only: &actors.Selection{Most: 3}, BatchSize: 1, BatchInterval: 2 * time.Second, Grace: time.Second})
 		var at []time.Duration
 		for _, s := range heard[actors.SessionPhase](h) {
 			if s.Phase == actors.PhaseStopping {

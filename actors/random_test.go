@@ -116,7 +116,7 @@ func (s *joined) do(what string) {
 	case "poison":
 		s.house.Engine().Poison(s.pid())
 	case "drain":
-		s.house.Engine().Send(s.house.PID(), actors.Drain{Grace: 3 * time.Second, WaveSize: 2})
+		s.house.Engine().Send(s.house.PID(), actors.Drain{Grace: 3 * time.Second, BatchSize: 2})
 	case "drain at once":
 		s.house.Engine().Send(s.house.PID(), actors.Drain{Deadline: time.Now()})
 	}

@@ -65,10 +65,12 @@ func (s *Seconds) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func newReport(reason string, began time.Time) Report {
+func newReport(d *drain) Report {
 	return Report{
-		Reason:   reason,
-		Started:  began,
+		ID:       d.id,
+		Part:     d.part(),
+		Reason:   d.reason,
+		Started:  d.began,
 		Totals:   make(map[Outcome]int),
 		Sessions: []SessionReport{},
 		Services: []ServiceReport{},
@@ -81,8 +83,8 @@ func (r *Report) end(d *drain) {
 	r.Took = Seconds(now.Sub(d.began))
 	r.Phases = Phases{
 		Delay:    Seconds(d.closedAt.Sub(d.began)),
-		Sessions: Seconds(d.emptyAt.Sub(d.closedAt)),
-		Services: Seconds(now.Sub(d.emptyAt)),
+		Sessions: Seconds(d.stoppedAt.Sub(d.closedAt)),
+		Services: Seconds(now.Sub(d.stoppedAt)),
 	}
 }
 

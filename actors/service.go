@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 
 	"github.com/anthdm/hollywood/actor"
 )
@@ -39,27 +38,15 @@ func (s Stage) String() string {
 	return [...]string{"with sessions", "after sessions"}[s]
 }
 
-type outOfTime struct{}
-
-// OutOfTime returns a context that is done when a service that was told to stop has no time left.
-// ctx is the one that Serve was called with, or comes from it: pass the result to
-// http.Server.Shutdown and its like. For any other ctx it returns ctx itself.
-func OutOfTime(ctx context.Context) context.Context {
-	if limit, ok := ctx.Value(outOfTime{}).(context.Context); ok {
-		return limit
-	}
-	return ctx
-}
-
 // service is the actor that runs a Service.
 type service struct {
 	Service
 	supervisor *actor.PID
 
-	serve  context.Context    // what Serve is called with
-	finish context.CancelFunc // tells Serve to finish
-	expire context.CancelFunc // tells it that there is no time left
-	done   chan struct{}      // closed when Serve has returned
+	serve  context.Context         // what Serve is called with
+	finish context.CancelCauseFunc // tells Serve to finish
+	expire context.CancelCauseFunc // tells it that there is no time left
+	done   chan struct{}           // closed when Serve has returned
 	told   bool
 	end    Stopped
 }
@@ -67,12 +54,12 @@ type service struct {
 // served is the service's own message that Serve has returned.
 type served struct{ err error }
 
-func newService(id, name string, supervisor *actor.PID, run Service) *service {
+func newService(id string, supervisor *actor.PID, run Service) *service {
 	s := &service{Service: run, supervisor: supervisor, done: make(chan struct{})}
-	limit, expire := context.WithCancel(context.Background())
+	limit, expire := context.WithCancelCause(context.Background())
 	s.expire = expire
-	s.serve, s.finish = context.WithCancel(context.WithValue(limit, outOfTime{}, limit))
-	s.end = Stopped{ID: name, Outcome: Completed, service: id}
+	s.serve, s.finish = context.WithCancelCause(context.WithValue(limit, outOfTime{}, limit))
+	s.end = Stopped{ID: id, Outcome: Completed}
 	return s
 }
 
@@ -81,13 +68,8 @@ func (s *service) Receive(c *actor.Context) {
 	switch m := c.Message().(type) {
 	case actor.Started:
 		go s.run(c.Engine(), c.PID())
-	case Drain:
-		s.told = true
-		s.end.Outcome = Drained
-		s.finish()
-	case kill:
-		s.end.Outcome = Killed
-		s.expire()
+	case Stop:
+		s.stop(m)
 	case served:
 		s.served(m.err)
 		c.Engine().Poison(c.PID())
@@ -96,9 +78,20 @@ func (s *service) Receive(c *actor.Context) {
 	}
 }
 
+func (s *service) stop(m Stop) {
+	if m.Cause == CauseKill {
+		s.end.Outcome = Killed
+		s.expire(&m)
+		return
+	}
+	s.told = true
+	s.end.Outcome = Drained
+	s.finish(&m)
+}
+
 // stopped is the last thing an actor does. If somebody else ended it, Serve is waited for elsewhere.
 func (s *service) stopped(engine *actor.Engine) {
-	s.expire()
+	s.expire(nil)
 	select {
 	case <-s.done:
 		engine.Send(s.supervisor, s.end)
@@ -133,9 +126,4 @@ func (s *service) served(err error) {
 	if s.end.Outcome != Killed {
 		s.end.Outcome = Failed
 	}
-}
-
-// isContextError tells whether err only says that a context was done.
-func isContextError(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

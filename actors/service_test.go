@@ -184,6 +184,22 @@ func TestSessionsLeaveTheServicesAfterThemTime(t *testing.T) {
 	}
 }
 
+// A service that hangs keeps its time to the deadline, and yet costs the others only most of it.
+func TestAServiceThatHangsLeavesTheOthersTime(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		j := h.prepare()
+		h.add("first", actors.AfterSessions, &daemon{journal: j.journal, name: "first", takes: 100 * time.Millisecond})
+		h.add("second", actors.AfterSessions, &daemon{journal: j.journal, name: "second", takes: 100 * time.Millisecond})
+		h.add("hangs", actors.AfterSessions, &daemon{journal: j.journal, name: "hangs", stubborn: true})
+		report, _, err := h.drain(within(10 * time.Second))
+		j.saw("0s hangs told", "9.333333334s second told", "9.433333334s second stopped", "9.433333334s first told", "9.533333334s first stopped", "10s hangs stopped")
+		if err == nil || err.Error() != "had to be killed: service hangs" || len(report.Services) != 3 {
+			t.Errorf("%v: %+v", err, report.Services)
+		}
+	})
+}
+
 func TestOutOfTimeOfAForeignContextIsThatContext(t *testing.T) {
 	if ctx := t.Context(); actors.OutOfTime(ctx) != ctx {
 		t.Error("another one")

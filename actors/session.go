@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -87,9 +86,6 @@ const maxWorkflow = 256
 // somebody else may run it.
 const lostStopTimeout = time.Second
 
-// kill tells a child that the deadline has come.
-type kill struct{}
-
 func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
 	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now(), stopTimeout: limits.StopTimeout}
 	s.now.Store(&moment{since: s.began})
@@ -117,10 +113,8 @@ func (s *session) Receive(c *actor.Context) {
 		s.engine, s.self = c.Engine(), c.PID()
 		s.engine.BroadcastEvent(SessionStarted{ID: s.id, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, At: s.began, Context: s.values})
 		s.enter(begin())
-	case Drain:
-		s.drain(m)
-	case kill:
-		s.step(event{kind: killed, end: killedEnding})
+	case Stop:
+		s.told(m)
 	case message:
 		s.take(m)
 	case actor.Stopped:
@@ -156,11 +150,15 @@ func (s *session) expected(kind eventKind) bool {
 	return false
 }
 
-// drain: a drain may come again, and then only brings forward what the one before set.
-func (s *session) drain(d Drain) {
-	s.deadline = earlier(s.deadline, d.Deadline)
-	s.graceUntil = earlier(s.graceUntil, time.Now().Add(d.Grace))
-	s.drained = ending{Drained, CloseGoingAway, cutReason(cmp.Or(d.Reason, DefaultReason))}
+// told: a stop may come again, and then only brings forward what the one before set.
+func (s *session) told(m Stop) {
+	if m.Cause == CauseKill {
+		s.step(event{kind: killed, end: killedEnding})
+		return
+	}
+	s.deadline = earlier(s.deadline, m.Deadline)
+	s.graceUntil = earlier(s.graceUntil, m.GraceUntil)
+	s.drained = ending{Drained, CloseGoingAway, cutReason(m.Reason)}
 	s.step(event{kind: drainAsked, end: s.drained, stop: stopShutdown, grace: time.Until(s.graceUntil) > 0})
 }
 
@@ -218,22 +216,11 @@ func (s *session) arm(which timer) {
 	case graceTimer:
 		ev, due = event{kind: graceTimedOut, end: s.drained, stop: stopShutdown}, s.graceUntil
 	case stopTimer:
-		ev, due = event{kind: stopTimedOut}, s.stopDue()
+		ev, due = event{kind: stopTimedOut}, StopBy(s.stopBegan, s.deadline, s.stopTimeout, s.limits.CloseTimeout)
 	case closeTimer:
 		ev, due = event{kind: closeTimedOut}, time.Now().Add(s.limits.CloseTimeout)
 	}
 	s.timer = time.AfterFunc(time.Until(due), func() { s.post(message{event: ev}) })
-}
-
-// stopDue leaves the client its close timeout before a drain's deadline, and the agent at least half
-// of the time that there is.
-func (s *session) stopDue() time.Time {
-	due := s.stopBegan.Add(s.stopTimeout)
-	if s.deadline.IsZero() {
-		return due
-	}
-	forClient := min(s.limits.CloseTimeout, s.deadline.Sub(s.stopBegan)/2)
-	return earlier(due, s.deadline.Add(-forClient))
 }
 
 func (s *session) disarm() {

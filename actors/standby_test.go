@@ -88,7 +88,7 @@ func TestResumingAStandbyUnderWay(t *testing.T) {
 		first.serve()
 		time.Sleep(time.Second)
 		second := h.prepare().serve()
-		h.send(actors.Drain{Standby: true, WaveSize: 1, WaveInterval: 3 * time.Second})
+		h.send(actors.Drain{Standby: true, BatchSize: 1, BatchInterval: 3 * time.Second})
 		time.Sleep(time.Second)
 		h.resume()
 		if err := h.admits(); err != nil || !h.Ready() {
@@ -215,4 +215,28 @@ func (h *house) look() actors.Snapshot {
 		h.t.Fatal(err)
 	}
 	return view
+}
+
+// Whoever asks for a standby doesn't know that the process ends.
+func TestAStandbyDoesNotTouchAFinalDrain(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		s := h.prepare()
+		s.agent.ignores = true
+		s.serve()
+		h.send(actors.Drain{})
+		short := within(2 * time.Second)
+		short.Standby = true
+		if _, err := h.Begin(context.Background(), short); !errors.Is(err, actors.ErrFinal) {
+			t.Errorf("%v", err)
+		}
+		if view := h.look(); !view.Final || !view.Drains[0].Deadline.Equal(h.began.Add(actors.DefaultDrain)) {
+			t.Errorf("%+v", view.Drains)
+		}
+		time.Sleep(time.Minute)
+		s.has("10s agent cancelled")
+		if _, err := h.Begin(context.Background(), short); !errors.Is(err, actors.ErrFinal) {
+			t.Errorf("when it is over: %v", err)
+		}
+	})
 }

@@ -122,6 +122,7 @@ func NewSupervisor(options Options) (*Supervisor, error) {
 		engine:     options.Engine,
 		ready:      s.ready,
 		gone:       s.gone,
+		admits:     true,
 		sessions:   make(map[string]*child),
 		tickets:    make(map[uint64]issued),
 		principals: make(map[string]int),
@@ -211,12 +212,13 @@ type supervisor struct {
 	ready   *atomic.Bool
 	gone    chan struct{}
 
+	admits     bool // false: a drain of everything has closed admission
 	sessions   map[string]*child
 	services   []*child // in order of registration
 	tickets    map[uint64]issued
 	principals map[string]int // tickets and sessions
 	lastTicket uint64
-	draining   *drain        // the one of everything, under way or over. nil: admission is on
+	draining   *drain        // the one of everything, under way or over. nil: there is none
 	drains     []*drain      // under way
 	past       []DrainStatus // the last few that are over
 	traffic    Traffic       // of the sessions that have stopped
@@ -239,15 +241,13 @@ type child struct {
 // Stopped is a child's acknowledgement: its last message, sent exactly once, when nothing of it is
 // left.
 type Stopped struct {
-	ID       string // of a session; the name of a service
+	ID       string
 	Workflow string
 	Outcome  Outcome
 	Code     int
 	Reason   string
 	Err      error
 	BadInput map[BadInput]int
-
-	service string // a service's own ID: names may be given twice
 }
 
 type addService struct {
@@ -295,8 +295,8 @@ func (s *supervisor) Receive(c *actor.Context) {
 		m.reply <- s.overview()
 	case look:
 		m.reply <- s.snapshot()
-	case drainStep:
-		m(s)
+	case wake:
+		s.woken(m.drain)
 	case actor.Stopped:
 		s.end()
 	}
@@ -314,31 +314,25 @@ func (s *supervisor) addService(m addService) error {
 	}
 	c := &child{id: newID(), name: m.name, stage: m.stage, began: time.Now()}
 	s.services = append(s.services, c)
-	c.pid = s.spawn(newService(c.id, c.name, s.self, m.run), "service", c.id)
+	c.pid = s.spawn(newService(c.id, s.self, m.run), "service", c.id)
 	return nil
 }
 
-// childStopped is the end of a child. One that was given up at the deadline is no child any more.
+// childStopped is a child's acknowledgement. One that was given up is no child any more.
 func (s *supervisor) childStopped(m Stopped) {
-	if m.service != "" {
-		s.serviceStopped(m)
-	} else {
-		s.sessionStopped(m)
+	if c := s.child(m.ID); c != nil {
+		s.stopped(c, m, nil)
 	}
-	s.advance()
 }
 
-func (s *supervisor) sessionStopped(m Stopped) {
-	c := s.sessions[m.ID]
-	if c == nil {
-		return
-	}
-	delete(s.sessions, m.ID)
+// sessionStopped lets go of a session, and returns what notes it in a drain's report.
+func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
+	delete(s.sessions, c.id)
 	s.leave(c.principal)
 	halt(c.aging)
 	traffic := c.session.traffic()
 	s.traffic.add(traffic)
-	report := SessionReport{ID: m.ID, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
+	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{
 		SessionReport: report,
 		Remote:        c.session.Remote,
@@ -352,30 +346,15 @@ func (s *supervisor) sessionStopped(m Stopped) {
 		Context:       c.session.values,
 		BadInput:      m.BadInput,
 	})
-	for _, d := range s.drains {
-		if d.concerns(c) {
-			delete(d.members, c.id)
-			d.report.addSession(report)
-			s.progressed(d)
-		}
-	}
+	return func(r *Report) { r.addSession(report) }
 }
 
-func (s *supervisor) serviceStopped(m Stopped) {
-	for i, c := range s.services {
-		if c.id != m.service {
-			continue
-		}
-		s.services = slices.Delete(s.services, i, i+1)
-		report := ServiceReport{Name: c.name, Outcome: m.Outcome, Took: c.took()}
-		s.engine.BroadcastEvent(ServiceStopped{ServiceReport: report, Err: m.Err})
-		for _, d := range s.drains {
-			if d.stops(c) {
-				d.report.Services = append(d.report.Services, report)
-			}
-		}
-		return
-	}
+// serviceStopped is the same for a service.
+func (s *supervisor) serviceStopped(c *child, m Stopped) (note func(*Report)) {
+	s.services = slices.DeleteFunc(s.services, func(other *child) bool { return other == c })
+	report := ServiceReport{Name: c.name, Outcome: m.Outcome, Took: c.took()}
+	s.engine.BroadcastEvent(ServiceStopped{ServiceReport: report, Err: m.Err})
+	return func(r *Report) { r.Services = append(r.Services, report) }
 }
 
 // end lets go of the children of a supervisor that somebody stopped without a drain.
@@ -383,16 +362,16 @@ func (s *supervisor) end() {
 	defer close(s.gone)
 	s.ready.Store(false)
 	for _, c := range s.children() {
-		s.engine.Send(c.pid, kill{})
+		s.engine.Send(c.pid, Stop{Cause: CauseKill})
 	}
 	for id := range s.tickets {
-		s.ticketDone(id)
+		s.voidTicket(id)
 	}
 	for _, c := range s.sessions {
 		halt(c.aging)
 	}
 	for _, d := range s.drains {
-		d.stopTimers()
+		halt(d.timer)
 	}
 }
 
@@ -402,6 +381,27 @@ func (s *supervisor) children() []*child {
 		all = append(all, c)
 	}
 	return all
+}
+
+// child returns a session or a service, or nil.
+func (s *supervisor) child(id string) *child {
+	if c := s.sessions[id]; c != nil {
+		return c
+	}
+	if i := slices.IndexFunc(s.services, func(c *child) bool { return c.id == id }); i >= 0 {
+		return s.services[i]
+	}
+	return nil
+}
+
+func (s *supervisor) childrenOf(ids []string) []*child {
+	children := make([]*child, 0, len(ids))
+	for _, id := range ids {
+		if c := s.child(id); c != nil {
+			children = append(children, c)
+		}
+	}
+	return children
 }
 
 func (c *child) took() Seconds {
@@ -416,10 +416,9 @@ func newID() string {
 	return strings.ToLower(rand.Text()[:16])
 }
 
-// earlier returns the first of two moments; a zero one never comes.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
+// halt stops a timer that may never have been started.
+func halt(timer *time.Timer) {
+	if timer != nil {
+		timer.Stop()
 	}
-	return a
 }

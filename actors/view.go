@@ -102,14 +102,14 @@ type look struct{ reply chan<- Snapshot }
 func (s *supervisor) overview() Overview {
 	view := Overview{
 		State:   s.state(),
-		Final:   s.draining != nil && !s.draining.Standby,
+		Final:   s.draining != nil && s.draining.kind == drainFinal,
 		Open:    len(s.sessions),
 		Tickets: len(s.tickets),
 		Drains:  slices.Clone(s.past),
 	}
 	for _, d := range s.drains {
-		if !d.age {
-			view.Drains = append(view.Drains, d.status(s))
+		if d.cause != CauseAge {
+			view.Drains = append(view.Drains, d.status())
 		}
 	}
 	return view
@@ -129,7 +129,7 @@ func (s *supervisor) state() State {
 	switch {
 	case s.draining == nil:
 		return Serving
-	case s.draining.over:
+	case s.draining.isOver():
 		return Idle
 	}
 	return Draining
@@ -165,32 +165,26 @@ func (of *Selection) matches(c *child) bool {
 		time.Since(c.began) >= of.OlderThan
 }
 
-func (d *drain) status(s *supervisor) DrainStatus {
+func (d *drain) status() DrainStatus {
 	status := DrainStatus{
 		ID:       d.id,
 		Part:     d.part(),
-		Age:      d.age,
-		Standby:  d.Standby,
-		Reason:   d.Reason,
-		Sessions: d.sessions,
+		Age:      d.cause == CauseAge,
+		Standby:  d.kind == drainStandby,
+		Reason:   d.reason,
+		Sessions: d.atBegin,
 		Totals:   maps.Clone(d.report.Totals),
 		Began:    d.began,
-		Deadline: d.Deadline,
+		Deadline: d.deadline,
 		Elapsed:  time.Since(d.began),
-		Over:     d.over,
+		Over:     d.isOver(),
 	}
-	if d.over {
+	if d.isOver() {
 		killed := d.report.killed()
 		status.Elapsed, status.Killed = time.Duration(d.report.Took), slices.Concat(killed.Sessions, killed.Services)
 		return status
 	}
-	status.Left, status.Untold = len(s.left(d)), len(d.queue)
-	if !d.part() {
-		status.Left += len(s.tickets)
-	}
-	if !d.closed {
-		status.Untold = len(s.left(d))
-	}
+	status.Left, status.Untold = len(d.sessions)+d.tickets, d.untold
 	return status
 }
 

@@ -136,7 +136,7 @@ func TestASnapshotShowsDrains(t *testing.T) {
 			s.agent.stopping = time.Second
 			s.serve()
 		}
-		h.send(actors.Drain{Standby: true, WaveSize: 2, WaveInterval: 3 * time.Second, Deadline: h.began.Add(time.Minute), Reason: "over"})
+		h.send(actors.Drain{Standby: true, BatchSize: 2, BatchInterval: 3 * time.Second, Deadline: h.began.Add(time.Minute), Reason: "over"})
 		time.Sleep(2 * time.Second)
 		want := actors.DrainStatus{
 			Standby: true, Reason: "over", Sessions: 3, Left: 1, Untold: 1, Totals: map[actors.Outcome]int{actors.Drained: 2},

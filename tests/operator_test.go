@@ -35,6 +35,7 @@ func TestOperator(t *testing.T) {
 	runWithBinary(t, []binaryTest{
 		{"the page drains one, all, and resumes", pageDrains},
 		{"the commands drain a part, all, and resume", commandsDrain},
+		{"a delay gives way to a short deadline", delayGivesWay},
 		{"the metrics have what happened", metricsHaveIt},
 		{"one trace goes from the client to the tool", oneTrace},
 		{"sessions reach their age limit alone", ageLimit},
@@ -158,6 +159,17 @@ func commandsDrain(t *testing.T, binary string) {
 	if shown := p.command(1, "sessions"); !strings.Contains(shown, "is the gateway running") {
 		t.Errorf("without a gateway: %s", shown)
 	}
+}
+
+// The gateway's own delay is longer than all of the drain that was asked for.
+func delayGivesWay(t *testing.T, binary string) {
+	p := startServe(t, binary, "--agent", patientAgent(t), "--drain-delay", "5s")
+	talk := p.talk("w1")
+	talk.waitBegun()
+	p.command(0, "drain", "--yes", "--deadline", "3s")
+	talk.wantClose(actors.CloseGoingAway, "server shutdown")
+	p.drain(syscall.SIGTERM, 0)
+	p.wantOutcomes(map[string]actors.Outcome{"w1": actors.Drained})
 }
 
 func metricsHaveIt(t *testing.T, binary string) {

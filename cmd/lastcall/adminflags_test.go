@@ -381,7 +381,7 @@ func TestAdminCommandsExplainWhyTheyCannotAsk(t *testing.T) {
 
 // What was set for "lastcall serve" must not choose what is drained.
 func TestOnlyAdminAndTokenComeFromTheEnvironment(t *testing.T) {
-	for _, name := range []string{"AGENT", "WAVE_SIZE", "SESSIONS", "YES", "PHASE", "WORKFLOW", "JSON", "WATCH", "GRACE", "REASON"} {
+	for _, name := range []string{"AGENT", "BATCH_SIZE", "SESSIONS", "YES", "PHASE", "WORKFLOW", "JSON", "WATCH", "GRACE", "REASON"} {
 		t.Setenv("LASTCALL_"+name, "serving")
 	}
 	t.Setenv("LASTCALL_ADMIN", "192.0.2.1:1")

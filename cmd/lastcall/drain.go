@@ -18,16 +18,16 @@ import (
 // drainCmd is the flags of "lastcall drain". nil is a flag that was not given: one that is empty, such
 // as of a variable that isn't set, must not drain everything.
 type drainCmd struct {
-	ID           *string        `arg:"" optional:"" help:"Session to drain (default: all)."`
-	Sessions     *int           `env:"-" placeholder:"N" help:"Only so many sessions, the oldest."`
-	OlderThan    *time.Duration `env:"-" placeholder:"D" help:"Only sessions older than this."`
-	Agent        *string        `env:"-" placeholder:"ADDR" help:"Only sessions at this agent."`
-	Deadline     *time.Duration `env:"-" placeholder:"D" help:"When the drain ends, from now (default: the gateway's)."`
-	Grace        *time.Duration `env:"-" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default: the gateway's)."`
-	WaveSize     *int           `env:"-" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once (default: the gateway's)."`
-	WaveInterval *time.Duration `env:"-" placeholder:"D" help:"Time between two waves (default: the gateway's)."`
-	Reason       string         `env:"-" placeholder:"TEXT" help:"What clients are told (default: the gateway's)."`
-	Yes          bool           `env:"-" help:"Don't ask before everything is drained."`
+	ID            *string        `arg:"" optional:"" help:"Session to drain (default: all)."`
+	Sessions      *int           `env:"-" placeholder:"N" help:"Only so many sessions, the oldest."`
+	OlderThan     *time.Duration `env:"-" placeholder:"D" help:"Only sessions older than this."`
+	Agent         *string        `env:"-" placeholder:"ADDR" help:"Only sessions at this agent."`
+	Deadline      *time.Duration `env:"-" placeholder:"D" help:"When the drain ends, from now (default: the gateway's)."`
+	Grace         *time.Duration `env:"-" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default: the gateway's)."`
+	BatchSize     *int           `env:"-" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once (default: the gateway's)."`
+	BatchInterval *time.Duration `env:"-" aliases:"wave-interval" placeholder:"D" help:"Time between two batches (default: the gateway's)."`
+	Reason        string         `env:"-" placeholder:"TEXT" help:"What clients are told (default: the gateway's)."`
+	Yes           bool           `env:"-" help:"Don't ask before everything is drained."`
 	adminFlags
 }
 
@@ -46,7 +46,7 @@ had to be killed.
 
 Example:
   lastcall drain
-  lastcall drain --older-than 4h --sessions 100 --wave-size 10 --reason "moving to another host"
+  lastcall drain --older-than 4h --sessions 100 --batch-size 10 --reason "moving to another host"
   lastcall drain qj3k5m7x2aqbc4de --grace 30s --deadline 1m`
 }
 
@@ -96,14 +96,14 @@ func (c *drainCmd) check() error {
 		return errors.New("--agent is empty")
 	case c.Sessions != nil && *c.Sessions < 1:
 		return fmt.Errorf("--sessions %d: must be at least 1", *c.Sessions)
-	case c.WaveSize != nil && *c.WaveSize < 0:
-		return fmt.Errorf("--wave-size %d: must be at least 0", *c.WaveSize)
+	case c.BatchSize != nil && *c.BatchSize < 0:
+		return fmt.Errorf("--batch-size %d: must be at least 0", *c.BatchSize)
 	}
 	return cmp.Or(
 		checkDuration("older-than", c.OlderThan, time.Millisecond),
 		checkDuration("deadline", c.Deadline, time.Millisecond),
 		checkDuration("grace", c.Grace, 0),
-		checkDuration("wave-interval", c.WaveInterval, time.Millisecond),
+		checkDuration("batch-interval", c.BatchInterval, time.Millisecond),
 	)
 }
 
@@ -141,8 +141,8 @@ func (c *drainCmd) params() url.Values {
 	given(p, "agent", c.Agent)
 	given(p, "deadline", c.Deadline)
 	given(p, "grace", c.Grace)
-	given(p, "wave-size", c.WaveSize)
-	given(p, "wave-interval", c.WaveInterval)
+	given(p, "batch-size", c.BatchSize)
+	given(p, "batch-interval", c.BatchInterval)
 	p.text("reason", c.Reason)
 	return url.Values(p)
 }

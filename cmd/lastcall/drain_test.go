@@ -80,9 +80,9 @@ func TestDrainOfAPartIsToldFromADrainOfAll(t *testing.T) {
 		{"id0001 --grace 0s --deadline 1m", "/sessions/id0001/drain deadline=1m0s&grace=0s"},
 		{"--sessions 2", "/drain sessions=2"},
 		{"--older-than 90m --agent a:1 --sessions 1", "/drain agent=a%3A1&older-than=1h30m0s&sessions=1"},
-		{"--sessions 1 --deadline 1m --grace 5s --wave-size 0 --wave-interval 2s --reason moving",
-			"/drain deadline=1m0s&grace=5s&reason=moving&sessions=1&wave-interval=2s&wave-size=0"},
-		{"--yes --wave-size 100", "/drain wave-size=100"},
+		{"--sessions 1 --deadline 1m --grace 5s --batch-size 0 --batch-interval 2s --reason moving",
+			"/drain batch-interval=2s&batch-size=0&deadline=1m0s&grace=5s&reason=moving&sessions=1"},
+		{"--yes --batch-size 100", "/drain batch-size=100"},
 	} {
 		g.posts = nil
 		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.address}, strings.Fields(test.args)...)...)
@@ -114,8 +114,8 @@ func TestDrainTakesNothingForEverything(t *testing.T) {
 		{[]string{"--deadline", "0s", "--yes"}, 2, "--deadline 0s"},
 		{[]string{"--deadline", "2000h", "--yes"}, 2, "--deadline 2000h"},
 		{[]string{"--grace=-1s", "--yes"}, 2, "--grace -1s"},
-		{[]string{"--wave-size=-1", "--yes"}, 2, "--wave-size -1"},
-		{[]string{"--wave-interval", "0s", "--yes"}, 2, "--wave-interval 0s"},
+		{[]string{"--batch-size=-1", "--yes"}, 2, "--batch-size -1"},
+		{[]string{"--batch-interval", "0s", "--yes"}, 2, "--batch-interval 0s"},
 		{[]string{"id0001", "--sessions", "2"}, 2, "can't be combined"},
 		{[]string{"id0001", "id0002"}, 2, "id0002"},
 		{[]string{"..", "--yes"}, 1, `".." is no session's ID`},

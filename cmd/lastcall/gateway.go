@@ -41,7 +41,7 @@ type parts struct {
 }
 
 // open starts everything that can fail at start: first what needs no undoing, then the ports.
-func (c *serveCmd) open(limits timeouts, passed sockets, std streams) (*gateway, error) {
+func (c *serveCmd) open(limits actors.Budget, passed sockets, std streams) (*gateway, error) {
 	g := &gateway{
 		flags:    c,
 		console:  newConsole(std.err),
@@ -85,7 +85,7 @@ func (c *serveCmd) parts(passed sockets, log *slog.Logger) (parts, error) {
 	return parts{authorizer, leaser, pool, slices.Concat(leases, reload, agent)}, nil
 }
 
-func (g *gateway) start(limits timeouts, p parts, on ports) (err error) {
+func (g *gateway) start(limits actors.Budget, p parts, on ports) (err error) {
 	if g.supervisor, err = actors.NewSupervisor(g.flags.options(limits)); err != nil {
 		return err
 	}
@@ -163,10 +163,10 @@ func (g *gateway) run(signals *signals) error {
 	g.notifier.draining(int(g.sessions.Load()), deadline, true) // a short drain is over before its events are heard
 	g.leaveTheDoor(ctx)
 	report, err := g.supervisor.Drain(ctx, actors.Drain{
-		Delay:        g.flags.DrainDelay,
-		Grace:        g.flags.DrainGrace,
-		WaveSize:     g.flags.WaveSize,
-		WaveInterval: g.flags.WaveInterval,
+		Delay:         g.flags.DrainDelay,
+		Grace:         g.flags.DrainGrace,
+		BatchSize:     g.flags.BatchSize,
+		BatchInterval: g.flags.BatchInterval,
 	})
 	g.unobserve()
 	g.report.write(report)

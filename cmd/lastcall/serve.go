@@ -24,8 +24,8 @@ type serveCmd struct {
 	DrainGrace      time.Duration  `default:"0s" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default ${default})."`
 	StopTimeout     *time.Duration `placeholder:"D" help:"What an agent gets to end a stopped workflow (default 10s, or what --shutdown-timeout leaves)."`
 	CloseTimeout    *time.Duration `placeholder:"D" help:"What a client gets to answer the close frame, at most 5s (default 5s, or what --shutdown-timeout leaves)."`
-	WaveSize        int            `default:"0" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once."`
-	WaveInterval    time.Duration  `default:"1s" placeholder:"D" help:"Time between two waves (default ${default})."`
+	BatchSize       int            `default:"0" aliases:"wave-size" env:"LASTCALL_BATCH_SIZE,LASTCALL_WAVE_SIZE" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once."`
+	BatchInterval   time.Duration  `default:"1s" aliases:"wave-interval" env:"LASTCALL_BATCH_INTERVAL,LASTCALL_WAVE_INTERVAL" placeholder:"D" help:"Time between two batches (default ${default})."`
 	MaxSessions     int            `default:"0" placeholder:"N" help:"Sessions at a time; 0 is no limit."`
 	MaxSessionAge   time.Duration  `default:"0s" placeholder:"D" help:"Drain a session alone when it gets this old, or up to a tenth less; 0s is never."`
 
@@ -85,12 +85,12 @@ func (c *serveCmd) Run(std streams) error {
 }
 
 // options are the supervisor's.
-func (c *serveCmd) options(limits timeouts) actors.Options {
+func (c *serveCmd) options(limits actors.Budget) actors.Options {
 	return actors.Options{
 		MaxSessions:             c.MaxSessions,
 		MaxSessionsPerPrincipal: c.MaxSessionsPerPrincipal,
-		StopTimeout:             limits.stop,
-		CloseTimeout:            limits.close,
+		StopTimeout:             limits.Stop,
+		CloseTimeout:            limits.Close,
 		ToolConcurrency:         c.ToolConcurrency,
 		ToolTimeout:             c.ToolTimeout,
 		MaxSessionAge:           c.MaxSessionAge,

@@ -17,7 +17,7 @@ func valid() serveCmd {
 		AgentStreams:    100,
 		AgentKeepalive:  6 * time.Minute,
 		ShutdownTimeout: 25 * time.Second,
-		WaveInterval:    time.Second,
+		BatchInterval:   time.Second,
 	}
 }
 
@@ -25,27 +25,27 @@ func TestTimeoutsFit(t *testing.T) {
 	tests := []struct {
 		name string
 		set  func(*serveCmd)
-		want timeouts
+		want [2]time.Duration // to stop, to close
 	}{
-		{"defaults", func(*serveCmd) {}, timeouts{10 * time.Second, 5 * time.Second}},
-		{"defaults that just fit", func(c *serveCmd) { c.ShutdownTimeout = 16 * time.Second }, timeouts{10 * time.Second, 5 * time.Second}},
-		{"defaults give way in proportion", func(c *serveCmd) { c.ShutdownTimeout = 10 * time.Second }, timeouts{6 * time.Second, 3 * time.Second}},
-		{"defaults give way to a grace", func(c *serveCmd) { c.DrainGrace = 21 * time.Second }, timeouts{2 * time.Second, time.Second}},
-		{"defaults give way to a delay", func(c *serveCmd) { c.DrainDelay = 21 * time.Second }, timeouts{2 * time.Second, time.Second}},
-		{"a default gives way to what is set", func(c *serveCmd) { c.StopTimeout = new(20 * time.Second) }, timeouts{20 * time.Second, 4 * time.Second}},
+		{"defaults", func(*serveCmd) {}, [2]time.Duration{10 * time.Second, 5 * time.Second}},
+		{"defaults that just fit", func(c *serveCmd) { c.ShutdownTimeout = 16 * time.Second }, [2]time.Duration{10 * time.Second, 5 * time.Second}},
+		{"defaults give way in proportion", func(c *serveCmd) { c.ShutdownTimeout = 10 * time.Second }, [2]time.Duration{6 * time.Second, 3 * time.Second}},
+		{"defaults give way to a grace", func(c *serveCmd) { c.DrainGrace = 21 * time.Second }, [2]time.Duration{2 * time.Second, time.Second}},
+		{"defaults give way to a delay", func(c *serveCmd) { c.DrainDelay = 21 * time.Second }, [2]time.Duration{2 * time.Second, time.Second}},
+		{"a default gives way to what is set", func(c *serveCmd) { c.StopTimeout = new(20 * time.Second) }, [2]time.Duration{20 * time.Second, 4 * time.Second}},
 		{"the other one too", func(c *serveCmd) {
 			c.ShutdownTimeout, c.CloseTimeout = 10*time.Second, new(4*time.Second)
-		}, timeouts{5 * time.Second, 4 * time.Second}},
+		}, [2]time.Duration{5 * time.Second, 4 * time.Second}},
 		{"what is set just fits", func(c *serveCmd) {
 			c.StopTimeout, c.CloseTimeout = new(19*time.Second), new(5*time.Second)
-		}, timeouts{19 * time.Second, 5 * time.Second}},
+		}, [2]time.Duration{19 * time.Second, 5 * time.Second}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := valid()
 			test.set(&c)
-			if got, err := c.fit(); err != nil || got != test.want {
-				t.Errorf("got %v, %v; want %v", got, err, test.want)
+			if got, err := c.fit(); err != nil || [2]time.Duration{got.Stop, got.Close} != test.want {
+				t.Errorf("got %+v, %v; want %v", got, err, test.want)
 			}
 		})
 	}
@@ -71,9 +71,9 @@ func TestTimeoutsThatCannotFitAreRefused(t *testing.T) {
 		{"no stop timeout", func(c *serveCmd) { c.StopTimeout = new(time.Duration) }, "--stop-timeout 0s: must be at least 1ms"},
 		{"a negative grace", func(c *serveCmd) { c.DrainGrace = -time.Second }, "--drain-grace -1s: must be at least 0s"},
 		{"a grace for ever", func(c *serveCmd) { c.DrainGrace = 1001 * time.Hour }, "--drain-grace 1001h0m0s: must be at most 1000h0m0s"},
-		{"no time between waves", func(c *serveCmd) { c.WaveInterval = 0 }, "--wave-interval 0s: must be at least 1ms"},
+		{"no time between batches", func(c *serveCmd) { c.BatchInterval = 0 }, "--batch-interval 0s: must be at least 1ms"},
 		{"a hasty keepalive", func(c *serveCmd) { c.AgentKeepalive = time.Second }, "--agent-keepalive 1s: must be at least 10s"},
-		{"negative waves", func(c *serveCmd) { c.WaveSize = -1 }, "--wave-size -1: must be at least 0"},
+		{"negative batches", func(c *serveCmd) { c.BatchSize = -1 }, "--batch-size -1: must be at least 0"},
 		{"negative sessions", func(c *serveCmd) { c.MaxSessions = -1 }, "--max-sessions -1: must be at least 0"},
 		{"no streams", func(c *serveCmd) { c.AgentStreams = 0 }, "--agent-streams 0: must be at least 1"},
 	}
@@ -111,17 +111,17 @@ func TestTimeoutsFitOrAreRefused(t *testing.T) {
 			wantNumbers(t, &c, err.Error())
 			return
 		}
-		if c.StopTimeout != nil && got.stop != *c.StopTimeout || c.CloseTimeout != nil && got.close != *c.CloseTimeout {
+		if c.StopTimeout != nil && got.Stop != *c.StopTimeout || c.CloseTimeout != nil && got.Close != *c.CloseTimeout {
 			t.Errorf("%v is not what was set", got)
 		}
-		if got.stop <= 0 || got.stop > actors.DefaultStopTimeout && c.StopTimeout == nil {
-			t.Errorf("stop timeout %v", got.stop)
+		if got.Stop <= 0 || got.Stop > actors.DefaultStopTimeout && c.StopTimeout == nil {
+			t.Errorf("stop timeout %v", got.Stop)
 		}
-		if got.close <= 0 || got.close > actors.DefaultCloseTimeout {
-			t.Errorf("close timeout %v", got.close)
+		if got.Close <= 0 || got.Close > actors.DefaultCloseTimeout {
+			t.Errorf("close timeout %v", got.Close)
 		}
 		left := c.ShutdownTimeout
-		for _, part := range []time.Duration{c.DrainDelay, c.DrainGrace, got.stop, got.close, min(time.Second, c.ShutdownTimeout/10)} {
+		for _, part := range []time.Duration{c.DrainDelay, c.DrainGrace, got.Stop, got.Close, min(time.Second, c.ShutdownTimeout/10)} {
 			if part < 0 || part > left {
 				t.Fatalf("%v doesn't fit with delay %v and grace %v into %v", got, c.DrainDelay, c.DrainGrace, c.ShutdownTimeout)
 			}

@@ -95,11 +95,11 @@ func (g *gateway) adminServer(listener net.Listener, authorizer grant.Authorizer
 		Metrics:    g.watch.metrics.Handler(),
 		Page:       page.Handler,
 		Drain: adminapi.Defaults{
-			Timeout:      g.flags.ShutdownTimeout,
-			Delay:        g.flags.DrainDelay,
-			Grace:        g.flags.DrainGrace,
-			WaveSize:     g.flags.WaveSize,
-			WaveInterval: g.flags.WaveInterval,
+			Timeout:       g.flags.ShutdownTimeout,
+			Delay:         g.flags.DrainDelay,
+			Grace:         g.flags.DrainGrace,
+			BatchSize:     g.flags.BatchSize,
+			BatchInterval: g.flags.BatchInterval,
 		},
 		Log: g.log,
 	})

@@ -25,7 +25,7 @@
 //	GET  /metrics /debug/pprof/   for the tools that know them
 //	GET  /                        the page
 //
-// A drain takes deadline=, grace=, wave-size=, wave-interval= and reason= besides, in the query or as
+// A drain takes deadline=, grace=, batch-size=, batch-interval= and reason= besides, in the query or as
 // a form of 4 KiB at most. One of everything leaves the process up, refusing, until it is told to
 // exit or to resume. An unknown, repeated or empty parameter is refused: a slip of the pen must not
 // drain more than was meant. Errors are a line of text. A 503 says that the supervisor does not

@@ -10,7 +10,7 @@ import (
 
 // drainParams are those that every drain takes.
 func drainParams() []string {
-	return []string{"deadline", "grace", "wave-size", "wave-interval", "reason"}
+	return []string{"deadline", "grace", "batch-size", "batch-interval", "reason"}
 }
 
 func (h *Handler) getDrain(r *http.Request) (any, error) {
@@ -27,11 +27,6 @@ func (h *Handler) postDrain(r *http.Request) (any, error) {
 	d := h.readDrain(p, only)
 	if p.err != nil {
 		return nil, p.err
-	}
-	if only == nil {
-		if err := h.refuseDrained(r.Context()); err != nil {
-			return nil, err
-		}
 	}
 	return h.begin(r, d)
 }
@@ -79,15 +74,16 @@ func readSelection(p *params) *actors.Selection {
 // the deadline is later by as much, so that agents and clients still have their time.
 func (h *Handler) readDrain(p *params, only *actors.Selection) actors.Drain {
 	d := actors.Drain{
-		Delay:        h.defaults.Delay,
-		Grace:        p.duration("grace", 0, h.defaults.Grace),
-		WaveSize:     p.number("wave-size", 0, h.defaults.WaveSize),
-		WaveInterval: p.duration("wave-interval", 0, h.defaults.WaveInterval),
-		Reason:       p.printable("reason", actors.MaxReason),
-		Standby:      only == nil,
-		Only:         only,
+		Delay:         h.defaults.Delay,
+		Grace:         p.duration("grace", 0, h.defaults.Grace),
+		BatchSize:     p.number("batch-size", 0, h.defaults.BatchSize),
+		BatchInterval: p.duration("batch-interval", 0, h.defaults.BatchInterval),
+		Reason:        p.printable("reason", actors.MaxReason),
+		Standby:       only == nil,
+		Only:          only,
 	}
-	timeout := p.duration("deadline", 1, h.defaults.Timeout+max(0, d.Grace-h.defaults.Grace))
+	byDefault := actors.Budget{Total: h.defaults.Timeout, Grace: h.defaults.Grace}.WithGrace(d.Grace)
+	timeout := p.duration("deadline", 1, byDefault.Total)
 	if p.has("grace") && d.Grace > timeout {
 		p.fail("grace %v does not fit into deadline %v", d.Grace, timeout)
 	}
@@ -95,26 +91,16 @@ func (h *Handler) readDrain(p *params, only *actors.Selection) actors.Drain {
 	return d
 }
 
-// refuseDrained refuses to touch a drain that the process ends with, or one that is over.
-func (h *Handler) refuseDrained(ctx context.Context) error {
-	state, err := h.state(ctx)
-	switch {
-	case err != nil:
-		return err
-	case state.Final:
-		return refuse(http.StatusConflict, "the process is ending")
-	case state.State == actors.Idle:
-		return refuse(http.StatusConflict, "everything is drained already: POST /resume admits again")
-	}
-	return nil
-}
-
 func (h *Handler) begin(r *http.Request, d actors.Drain) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
+	asked := time.Now()
 	status, err := h.supervisor.Begin(ctx, d)
 	if err != nil {
 		return nil, err
+	}
+	if status.Over && d.Standby && status.Began.Before(asked) {
+		return nil, refuse(http.StatusConflict, "everything is drained already: POST /resume admits again")
 	}
 	h.log.Info("drain asked for", "drain", status.ID, "part", status.Part, "sessions", status.Sessions,
 		"reason", status.Reason, "remote", r.RemoteAddr, "principal", principal(r))

@@ -53,7 +53,7 @@ func TestResumeWhileItDrainsLetsTheRestGoOn(t *testing.T) {
 		h.serve(&peer{workflow: "w1"})
 		time.Sleep(time.Second)
 		second := h.serve(&peer{workflow: "w2"})
-		h.drains("/drain?wave-size=1&wave-interval=1m&deadline=1h")
+		h.drains("/drain?batch-size=1&batch-interval=1m&deadline=1h")
 		synctest.Wait()
 		state := answer[admin.State](h, http.StatusOK, http.MethodPost, "/resume")
 		if state.State != actors.Serving {
@@ -66,7 +66,7 @@ func TestResumeWhileItDrainsLetsTheRestGoOn(t *testing.T) {
 }
 
 func TestADrainTakesWhatItsRequestSays(t *testing.T) {
-	const all = "deadline=1m&grace=5s&reason=new+version&wave-size=1&wave-interval=3s"
+	const all = "deadline=1m&grace=5s&reason=new+version&batch-size=1&batch-interval=3s"
 	for name, edit := range map[string]func(*http.Request){
 		"in the query": func(r *http.Request) { r.URL.RawQuery = all },
 		"as a form":    form(all),
@@ -93,7 +93,7 @@ func TestADrainTakesWhatItsRequestSays(t *testing.T) {
 }
 
 func TestADrainThatSaysNothingHasTheDefaults(t *testing.T) {
-	defaults := admin.Defaults{Timeout: 40 * time.Second, Delay: 2 * time.Second, Grace: 3 * time.Second, WaveSize: 1, WaveInterval: 4 * time.Second}
+	defaults := admin.Defaults{Timeout: 40 * time.Second, Delay: 2 * time.Second, Grace: 3 * time.Second, BatchSize: 1, BatchInterval: 4 * time.Second}
 	in(t, admin.Options{Drain: defaults}, func(t *testing.T, h *house) {
 		first := h.serve(&peer{workflow: "w1"})
 		time.Sleep(time.Second)
@@ -243,9 +243,9 @@ func TestASlipOfThePenDrainsNobody(t *testing.T) {
 			"deadline=1001h":                     "deadline must be a duration",
 			"grace=-1s":                          "grace must be a duration",
 			"grace=1001h":                        "grace must be a duration",
-			"wave-size=-1":                       "wave-size must be",
-			"wave-size=1.5":                      "wave-size must be",
-			"wave-interval=-1s":                  "wave-interval must be",
+			"batch-size=-1":                      "batch-size must be",
+			"batch-size=1.5":                     "batch-size must be",
+			"batch-interval=-1s":                 "batch-interval must be",
 			"reason=":                            "reason is empty",
 			"reason=a%0Ab":                       "reason must be printable",
 			"reason=%ff":                         "reason must be printable",

@@ -39,11 +39,11 @@ type Options struct {
 
 // Defaults are those of a drain.
 type Defaults struct {
-	Timeout      time.Duration // from its begin to its deadline. 0: [actors.DefaultDrain]
-	Delay        time.Duration // these as in [actors.Drain]
-	Grace        time.Duration
-	WaveSize     int
-	WaveInterval time.Duration
+	Timeout       time.Duration // from its begin to its deadline. 0: [actors.DefaultDrain]
+	Delay         time.Duration // these as in [actors.Drain]
+	Grace         time.Duration
+	BatchSize     int
+	BatchInterval time.Duration
 }
 
 // askTimeout is what the supervisor has to answer, which it does at once unless something is wrong.

@@ -49,7 +49,16 @@ func postParams(r *http.Request, allowed ...string) *params {
 	return p
 }
 
+// formerNames are parameters that had another name, which is still taken.
+var formerNames = map[string]string{"wave-size": "batch-size", "wave-interval": "batch-interval"}
+
 func newParams(values url.Values, err error, allowed []string) *params {
+	for former, name := range formerNames {
+		if given, ok := values[former]; ok {
+			values[name] = append(values[name], given...)
+			delete(values, former)
+		}
+	}
 	p := &params{values: values, err: err}
 	for name, given := range values {
 		switch {

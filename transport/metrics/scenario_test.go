@@ -310,7 +310,7 @@ func drains(h *house, want figures) {
 	if err := h.Add("slow", actors.AfterSessions, slow); err != nil {
 		h.t.Error(err)
 	}
-	drain(actors.Drain{Delay: 5 * time.Second}, 20)
+	drain(actors.Drain{Delay: 5 * time.Second}, 30)
 
 	want[`lastcall_drains_total{result="drained",scope="part"}`]++
 	want[`lastcall_drains_total{result="killed",scope="part"}`]++

@@ -141,10 +141,10 @@ func TestAStandbyThatIsResumedIsADrainOfThePartThatWasTold(t *testing.T) {
 	sessions := h.occupy(3)
 	reports := make(chan *actors.Report, 1)
 	go func() {
-		report, _ := h.supervisor.Drain(context.Background(), actors.Drain{Standby: true, WaveSize: 1, WaveInterval: time.Hour, Deadline: time.Now().Add(24 * time.Hour)})
+		report, _ := h.supervisor.Drain(context.Background(), actors.Drain{Standby: true, BatchSize: 1, BatchInterval: time.Hour, Deadline: time.Now().Add(24 * time.Hour)})
 		reports <- report
 	}()
-	<-h.stopped // the first wave
+	<-h.stopped // the first batch
 	if err := h.supervisor.Resume(context.Background()); err != nil {
 		t.Fatal(err)
 	}
