@@ -28,6 +28,7 @@ type lifecycle struct {
 	cut     bool   // the client's connection is dead
 	told    bool   // the close frame was handed out
 	grace   bool   // a drain lets the workflow run on for a while
+	armed   timer  // the one timer that runs
 	end     ending // what is or will be told of the end
 }
 
@@ -54,6 +55,7 @@ type ending struct {
 type event struct {
 	kind  eventKind
 	done  work   // the work that this event is the end of
+	timer timer  // timedOut: which
 	end   ending // where the event may end the session: how
 	stop  string // where the event may stop the agent: the reason it is given
 	gone  bool   // clientEnded: nothing can be written to the client any more
@@ -67,10 +69,7 @@ const (
 	killed
 	panicked // in one of the session's goroutines, or in Receive
 
-	startTimedOut
-	graceTimedOut
-	stopTimedOut
-	closeTimedOut
+	timedOut // the timer that was armed
 
 	startReceived // the client's first message was a startRequest
 	taken         // the lease, or tools, or both, are held
@@ -105,6 +104,7 @@ const (
 	doRelease
 	doTellClient // send the close frame, wait for the answer
 	doCutClient  // close the client's connection
+	doAbandon    // there will be no stream: what waits for one goes on
 	doArm        // start a timer, in place of the one before
 	doDisarm
 	doFinish // all has returned: acknowledge, and end the actor
@@ -113,10 +113,12 @@ const (
 type timer uint8
 
 const (
-	startTimer timer = iota
-	graceTimer
-	stopTimer
-	closeTimer
+	noTimer          timer = iota
+	startTimer             // for the startRequest, and the agent that it is meant for
+	graceTimer             // for a running workflow, in a drain
+	stopTimer              // for the agent to end its stream
+	hurriedStopTimer       // the same where the lease is lost: somebody else may run the workflow by then
+	closeTimer             // for the lease, the tools, and the client's answer
 )
 
 // begin is the first step of every session.
@@ -140,6 +142,16 @@ func (l lifecycle) next(ev event) (lifecycle, []effect) {
 	return t.lifecycle, t.effects
 }
 
+// expects tells whether an event is an end that the session itself brought about: the error that
+// comes with it tells nothing.
+func (l lifecycle) expects(kind eventKind) bool {
+	switch kind {
+	case openFailed, agentEnded, clientLost, clientEnded:
+		return l.phase > PhaseServing
+	}
+	return false
+}
+
 // turn is one step: the state as it changes, and the effects so far.
 type turn struct {
 	lifecycle
@@ -154,22 +166,10 @@ func (t *turn) take(ev event) {
 		t.kill(ev.end)
 	case panicked:
 		t.fail(ev.end)
-	case startTimedOut:
-		t.startTimedOut(ev)
-	case graceTimedOut:
-		if t.phase == PhaseServing && t.grace {
-			t.stopAgent(ev.end, ev.stop)
-		}
-	case stopTimedOut:
-		t.stopTimedOut()
-	case closeTimedOut:
-		if t.phase == PhaseClosing {
-			t.cutClient()
-		}
+	case timedOut:
+		t.timedOut(ev)
 	case startReceived:
-		if t.phase == PhaseOpening && !t.runs(openAgent) {
-			t.run(openAgent, effect{kind: doOpenAgent})
-		}
+		t.startReceived()
 	case taken:
 		t.taken()
 	case agentOpened:
@@ -180,7 +180,9 @@ func (t *turn) take(ev event) {
 		t.tellClient()
 	case clientLost:
 		t.clientLost(ev)
-	case leaseLost, mustEnd:
+	case leaseLost:
+		t.leaseLost(ev)
+	case mustEnd:
 		t.mustEnd(ev)
 	case clientEnded:
 		t.cut = t.cut || ev.gone
@@ -199,8 +201,8 @@ func (t *turn) drain(ev event) {
 		t.arm(graceTimer)
 	case t.phase <= PhaseServing:
 		t.stopAgent(ev.end, ev.stop)
-	case t.phase == PhaseStopping:
-		t.arm(stopTimer)
+	case t.armed == stopTimer, t.armed == hurriedStopTimer:
+		t.arm(t.armed)
 	}
 }
 
@@ -209,7 +211,7 @@ func (t *turn) drain(ev event) {
 func (t *turn) kill(end ending) {
 	t.end = end
 	t.phase = PhaseClosing
-	t.do(effect{kind: doDisarm})
+	t.disarm()
 	t.severAgent()
 	t.cutClient()
 	t.release()
@@ -231,23 +233,43 @@ func (t *turn) fail(end ending) {
 	}
 }
 
-// startTimedOut covers the wait for the startRequest and for the agent that it is meant for.
-func (t *turn) startTimedOut(ev event) {
-	switch {
-	case t.phase != PhaseOpening:
-	case t.runs(openAgent):
-		t.end = agentUnavailable
-		t.severAndClose()
-	default:
-		t.end = ev.end
-		t.close()
+// timedOut: one that is not armed any more has come too late.
+func (t *turn) timedOut(ev event) {
+	if ev.timer != t.armed {
+		return
+	}
+	t.armed = noTimer
+	switch ev.timer {
+	case startTimer:
+		t.startTimedOut(ev)
+	case graceTimer:
+		t.stopAgent(ev.end, ev.stop)
+	case stopTimer, hurriedStopTimer:
+		t.stopTimedOut()
+	case closeTimer:
+		t.cutClient()
 	}
 }
 
-func (t *turn) stopTimedOut() {
-	if t.phase != PhaseStopping {
+func (t *turn) startReceived() {
+	if t.phase != PhaseOpening {
+		t.do(effect{kind: doAbandon})
 		return
 	}
+	t.run(openAgent, effect{kind: doOpenAgent})
+}
+
+func (t *turn) startTimedOut(ev event) {
+	if t.runs(openAgent) {
+		t.end = agentUnavailable
+		t.severAndClose()
+		return
+	}
+	t.end = ev.end
+	t.close()
+}
+
+func (t *turn) stopTimedOut() {
 	if t.end.outcome == Drained || t.end.outcome == ClientGone {
 		t.end.outcome = Cancelled
 	}
@@ -269,7 +291,7 @@ func (t *turn) agentOpened() {
 	switch {
 	case t.phase == PhaseOpening:
 		t.phase = PhaseServing
-		t.do(effect{kind: doDisarm})
+		t.disarm()
 	case t.phase == PhaseStopping && t.severed:
 		t.close()
 	}
@@ -301,6 +323,14 @@ func (t *turn) mustEnd(ev event) {
 	}
 }
 
+// leaseLost: the agent has a moment only, also where it is stopping already.
+func (t *turn) leaseLost(ev event) {
+	t.mustEnd(ev)
+	if t.armed == stopTimer {
+		t.arm(hurriedStopTimer)
+	}
+}
+
 // stopAgent asks the agent to end its stream, where there is one or will be.
 func (t *turn) stopAgent(end ending, reason string) {
 	t.end = end
@@ -324,7 +354,7 @@ func (t *turn) severAndClose() {
 	t.severAgent()
 	if t.runs(openAgent) {
 		t.phase = PhaseStopping
-		t.do(effect{kind: doDisarm})
+		t.disarm()
 		return
 	}
 	t.close()
@@ -367,6 +397,7 @@ func (t *turn) cutClient() {
 func (t *turn) settle() {
 	if t.phase == PhaseClosing && t.busy == 0 && !t.holds {
 		t.phase = PhaseStopped
+		t.disarm()
 		t.do(effect{kind: doFinish})
 	}
 }
@@ -378,6 +409,16 @@ func (t *turn) run(w work, e effect) {
 
 func (t *turn) runs(w work) bool { return t.busy&w != 0 }
 
-func (t *turn) arm(timer timer) { t.do(effect{kind: doArm, timer: timer}) }
+func (t *turn) arm(timer timer) {
+	t.armed = timer
+	t.do(effect{kind: doArm, timer: timer})
+}
+
+func (t *turn) disarm() {
+	if t.armed != noTimer {
+		t.armed = noTimer
+		t.do(effect{kind: doDisarm})
+	}
+}
 
 func (t *turn) do(e effect) { t.effects = append(t.effects, e) }

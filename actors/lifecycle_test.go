@@ -17,10 +17,11 @@ var events = func() []event {
 		{kind: drainAsked, end: drained, stop: stopShutdown, grace: true},
 		{kind: killed, end: killedEnding},
 		{kind: panicked, end: internalError},
-		{kind: startTimedOut, end: startExpected},
-		{kind: graceTimedOut, end: drained, stop: stopShutdown},
-		{kind: stopTimedOut},
-		{kind: closeTimedOut},
+		{kind: timedOut, timer: startTimer, end: startExpected},
+		{kind: timedOut, timer: graceTimer, end: drained, stop: stopShutdown},
+		{kind: timedOut, timer: stopTimer},
+		{kind: timedOut, timer: hurriedStopTimer},
+		{kind: timedOut, timer: closeTimer},
 		{kind: startReceived},
 		{kind: taken},
 		{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed},
@@ -55,8 +56,10 @@ var ends = func() (ends []event) {
 // account of what runs is asked, so a wrong account shows as a state that cannot be left.
 func possible(l lifecycle, ev event) bool {
 	switch ev.kind {
+	case timedOut:
+		return l.armed == ev.timer
 	case startReceived:
-		return l.busy&readClient != 0
+		return l.busy&readClient != 0 && l.busy&(openAgent|receiveAgent) == 0
 	case taken:
 		return l.busy&openAgent != 0 && !l.holds && l.busy&releasing == 0
 	case clientLost, mustEnd:
@@ -142,6 +145,21 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 		if begun := workOf(effects); bits.OnesCount8(uint8(begun)) > 0 && from.busy&^ev.done&begun != 0 {
 			fail(from, ev, to, "work was started that was running already")
 		}
+		if ev.kind == startReceived && (count(effects, doOpenAgent)+count(effects, doAbandon)) != 1 {
+			fail(from, ev, to, "the client's pump is left waiting for a stream")
+		}
+		if armed := lastArmed(from, ev, effects); armed != to.armed {
+			fail(from, ev, to, "timer %d runs, not %d", armed, to.armed)
+		}
+		if ev.kind == leaseLost && to.armed == stopTimer {
+			fail(from, ev, to, "the agent has all of its stop timeout, and the lease is lost")
+		}
+		if stops := from.armed == stopTimer || from.armed == hurriedStopTimer; ev.kind == drainAsked && stops && count(effects, doArm) == 0 {
+			fail(from, ev, to, "an earlier deadline doesn't bring the stop timeout forward")
+		}
+		if to.phase == PhaseStopped && to.armed != noTimer {
+			fail(from, ev, to, "a timer outlived the session")
+		}
 		if to.phase == PhaseStopped && to.end.outcome == "" {
 			fail(from, ev, to, "stopped without an outcome")
 		}
@@ -171,24 +189,56 @@ func TestTheKillEndsEveryState(t *testing.T) {
 		if after.busy != 0 && (count(effects, doCutClient) == 0 || count(effects, doSeverAgent) == 0) {
 			t.Errorf("%+v: nothing makes the work return: %v", state, effects)
 		}
-		endsBy(t, after, ends)
+		endsBy(t, after, ends, func(lifecycle, event) bool { return true })
 	}
 }
 
-// Without a kill, the timers and the ends of the work are enough: nobody is waited for for ever.
-func TestTimersAndReturnsEndEveryState(t *testing.T) {
-	timers := []event{{kind: startTimedOut, end: startExpected}, {kind: stopTimedOut}, {kind: closeTimedOut}}
+// Without a kill, the timer that is armed is enough, though neither the client nor the agent ever does
+// anything again: nobody is waited for for ever.
+func TestTheArmedTimerEndsEveryState(t *testing.T) {
 	for state := range walkAll(t, func(lifecycle, event, lifecycle, []effect) {}) {
-		if state.phase <= PhaseServing && state.busy&receiveAgent != 0 {
+		if state.phase == PhaseServing && !state.grace {
 			continue // a session that is served lasts for as long as both sides like
 		}
-		endsBy(t, state, append(timers, ends...))
+		endsBy(t, state, events, func(l lifecycle, ev event) bool {
+			return ev.kind == timedOut || ev.done != 0 && ev.kind != panicked && returns(l, ev.done)
+		})
 	}
+}
+
+// returns tells whether work comes to its end by itself, or because its peer was cut.
+func returns(l lifecycle, w work) bool {
+	switch w {
+	case readClient, tellClient:
+		return l.cut
+	case openAgent, receiveAgent:
+		return l.severed
+	case sendStop: // to a stream that has ended
+		return l.severed || l.busy&(openAgent|receiveAgent) == 0
+	}
+	return true // releasing has a time limit of its own
+}
+
+// lastArmed is the timer that runs after this event and these effects.
+func lastArmed(from lifecycle, ev event, effects []effect) timer {
+	armed := from.armed
+	if ev.kind == timedOut {
+		armed = noTimer
+	}
+	for _, e := range effects {
+		switch e.kind {
+		case doArm:
+			armed = e.timer
+		case doDisarm:
+			armed = noTimer
+		}
+	}
+	return armed
 }
 
 // endsBy: every order of the given events that goes on as long as something changes leads to
 // PhaseStopped.
-func endsBy(t *testing.T, from lifecycle, offered []event) {
+func endsBy(t *testing.T, from lifecycle, offered []event, happens func(lifecycle, event) bool) {
 	seen := map[lifecycle]bool{}
 	var visit func(lifecycle)
 	visit = func(l lifecycle) {
@@ -198,7 +248,7 @@ func endsBy(t *testing.T, from lifecycle, offered []event) {
 		seen[l] = true
 		stuck := true
 		for _, ev := range offered {
-			if !possible(l, ev) {
+			if !possible(l, ev) || !happens(l, ev) {
 				continue
 			}
 			if next, _ := l.next(ev); next != l {
@@ -211,6 +261,18 @@ func endsBy(t *testing.T, from lifecycle, offered []event) {
 		}
 	}
 	visit(from)
+}
+
+// What ends after the session has begun to end comes of that.
+func TestErrorsOfAnEndThatWasBroughtAboutAreExpected(t *testing.T) {
+	for kind := drainAsked; kind <= clientTold; kind++ {
+		for phase := PhaseOpening; phase <= PhaseStopped; phase++ {
+			peersEnd := kind == openFailed || kind == agentEnded || kind == clientLost || kind == clientEnded
+			if want := peersEnd && phase >= PhaseStopping; (lifecycle{phase: phase}).expects(kind) != want {
+				t.Errorf("event %d in %s: expected %v", kind, phase, !want)
+			}
+		}
+	}
 }
 
 func count(effects []effect, kind effectKind) (n int) {

@@ -58,17 +58,16 @@ type session struct {
 	stream   context.Context    // what the agent's stream and the lease's taking live in
 	sever    context.CancelFunc // ends it
 
-	start       *dap.ClientEvent // the startRequest, until the agent's stream is open
-	workflow    string
-	agent       Stream
-	lease       Lease // written by openAgent, and after it by release
-	began       time.Time
-	stopBegan   time.Time
-	stopTimeout time.Duration
-	drained     ending    // how a drain ends this session
-	graceUntil  time.Time // zero: no drain with a grace came
-	deadline    time.Time // zero: no drain came
-	err         error     // what ended the session, for the log
+	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
+	workflow   string
+	agent      Stream
+	lease      Lease // written by openAgent, and after it by release
+	began      time.Time
+	stopBegan  time.Time
+	drained    ending    // how a drain ends this session
+	graceUntil time.Time // zero: no drain with a grace came
+	deadline   time.Time // zero: no drain came
+	err        error     // what ended the session, for the log
 }
 
 // message carries an event to the session, with what the lifecycle doesn't look at.
@@ -87,7 +86,7 @@ const maxWorkflow = 256
 const lostStopTimeout = time.Second
 
 func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
-	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now(), stopTimeout: limits.StopTimeout}
+	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now()}
 	s.now.Store(&moment{since: s.began})
 	s.values = context.Background()
 	if parts.Context != nil {
@@ -127,27 +126,13 @@ func (s *session) take(m message) {
 	switch m.kind {
 	case startReceived:
 		s.start, s.workflow = m.start, m.start.GetStartRequest().GetWorkflowID()
-		if s.life.phase != PhaseOpening {
-			s.out.abandon() // nobody will open a stream; the pump must not wait for one
-		}
-	case leaseLost:
-		s.stopTimeout = min(s.stopTimeout, lostStopTimeout)
 	case agentOpened:
 		s.agent, s.start = m.stream, nil
 	}
-	if s.err == nil && !s.expected(m.kind) {
+	if s.err == nil && !s.life.expects(m.kind) {
 		s.err = m.err
 	}
 	s.step(m.event)
-}
-
-// expected: an end that the session itself brought about comes with errors that tell nothing.
-func (s *session) expected(kind eventKind) bool {
-	switch kind {
-	case openFailed, agentEnded, clientLost, clientEnded:
-		return s.life.phase > PhaseServing
-	}
-	return false
 }
 
 // told: a stop may come again, and then only brings forward what the one before set.
@@ -197,12 +182,13 @@ func (s *session) perform(e effect) {
 		s.spawn(tellClient, func() message { return s.tellClient(e.end) })
 	case doCutClient:
 		s.guard(s.Client.Abort)
+	case doAbandon:
+		s.out.abandon()
 	case doArm:
 		s.arm(e.timer)
 	case doDisarm:
 		s.disarm()
 	case doFinish:
-		s.disarm()
 		s.engine.Poison(s.self) // the actor's last message is actor.Stopped
 	}
 }
@@ -210,17 +196,25 @@ func (s *session) perform(e effect) {
 // arm starts a timer in place of the one before: a session waits for one thing at a time.
 func (s *session) arm(which timer) {
 	s.disarm()
-	ev := event{kind: startTimedOut, end: startExpected}
-	due := s.began.Add(s.limits.StartTimeout)
+	ev := event{kind: timedOut, timer: which}
+	var due time.Time
 	switch which {
+	case startTimer:
+		ev.end, due = startExpected, s.began.Add(s.limits.StartTimeout)
 	case graceTimer:
-		ev, due = event{kind: graceTimedOut, end: s.drained, stop: stopShutdown}, s.graceUntil
+		ev.end, ev.stop, due = s.drained, stopShutdown, s.graceUntil
 	case stopTimer:
-		ev, due = event{kind: stopTimedOut}, StopBy(s.stopBegan, s.deadline, s.stopTimeout, s.limits.CloseTimeout)
+		due = s.stopBy(s.limits.StopTimeout)
+	case hurriedStopTimer:
+		due = s.stopBy(min(s.limits.StopTimeout, lostStopTimeout))
 	case closeTimer:
-		ev, due = event{kind: closeTimedOut}, time.Now().Add(s.limits.CloseTimeout)
+		due = time.Now().Add(s.limits.CloseTimeout)
 	}
 	s.timer = time.AfterFunc(time.Until(due), func() { s.post(message{event: ev}) })
+}
+
+func (s *session) stopBy(timeout time.Duration) time.Time {
+	return StopBy(s.stopBegan, s.deadline, timeout, s.limits.CloseTimeout)
 }
 
 func (s *session) disarm() {
