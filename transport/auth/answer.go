@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -23,6 +24,9 @@ const (
 	maxAddress      = 1 << 10
 	maxURL          = 2 << 10
 	maxName         = 256 // of a principal, a workflow, a server, a tool, a capability
+
+	// apiTimeout is for each call of the API where the answer has TimeoutHTTPRequests.
+	apiTimeout = 5 * time.Second
 )
 
 // Headers that mean something here, among those for the agent.
@@ -30,6 +34,20 @@ const (
 	apiTokenHeader = "x-gitlab-oauth-token"
 	userHeader     = "x-gitlab-global-user-id"
 )
+
+// ofConnection are the headers that say something of one connection, or of one request's body. HTTP/2
+// forbids the most, and a server that sees one fails the stream or the request.
+var ofConnection = map[string]bool{
+	"connection":        true,
+	"content-length":    true,
+	"host":              true,
+	"keep-alive":        true,
+	"proxy-connection":  true,
+	"te":                true,
+	"trailer":           true,
+	"transfer-encoding": true,
+	"upgrade":           true,
+}
 
 // ownServers are the MCP servers of the platform itself. They come without a URL: theirs is below
 // the API's.
@@ -44,6 +62,7 @@ type answer struct {
 		Service                   *service
 		CloudServiceForSelfHosted *service
 		LockConcurrentFlow        bool
+		TimeoutHTTPRequests       bool
 		ServerCapabilities        []string
 		McpServers                map[string]mcpServer
 		WorkflowID                json.RawMessage // a string or a number
@@ -91,6 +110,9 @@ func parseGrant(body []byte, base *grant.Grant, api *url.URL) (*grant.Grant, err
 		}
 	}
 	g.Lock = g.Lock || a.DuoWorkflow.LockConcurrentFlow
+	if a.DuoWorkflow.TimeoutHTTPRequests {
+		g.API.Timeout = apiTimeout
+	}
 	return g, nil
 }
 
@@ -119,7 +141,7 @@ func readService(a *answer, g *grant.Grant, api *url.URL) error {
 		return err
 	}
 	if token := g.Agent.Headers[apiTokenHeader]; token != "" {
-		g.API = grant.API{URL: api.String(), Token: token}
+		g.API.URL, g.API.Token = api.String(), token
 	}
 	return nil
 }
@@ -211,6 +233,9 @@ func (s *service) target() (grant.Target, error) {
 	if len(s.URI) > maxAddress || !printable(s.URI) || strings.ContainsAny(s.URI, " @") {
 		return grant.Target{}, errors.New("URI is no gRPC target")
 	}
+	if err := grant.CheckAddress(s.URI); err != nil {
+		return grant.Target{}, fmt.Errorf("URI: %w", err)
+	}
 	if len(s.Headers) > maxHeaders {
 		return grant.Target{}, fmt.Errorf("over %d headers", maxHeaders)
 	}
@@ -219,6 +244,9 @@ func (s *service) target() (grant.Target, error) {
 		name = strings.ToLower(name)
 		if _, twice := headers[name]; twice {
 			return grant.Target{}, errors.New("header twice, in different case")
+		}
+		if ofConnection[name] {
+			return grant.Target{}, fmt.Errorf("header %q belongs to the connection", name)
 		}
 		if !metadataName(name) {
 			return grant.Target{}, errors.New("header's name is not for gRPC metadata")
@@ -242,6 +270,9 @@ func (s *mcpServer) check() error {
 		return fmt.Errorf("over %d headers", maxHeaders)
 	}
 	for name, value := range s.Headers {
+		if lower := strings.ToLower(name); ofConnection[lower] {
+			return fmt.Errorf("header %q belongs to the connection", lower)
+		}
 		if !headerName(name) || len(value) > maxHeaderValue || !withoutControls(value) {
 			return errors.New("header is not for HTTP")
 		}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/lastcall-go/lastcall/transport/auth"
@@ -43,7 +44,7 @@ func wholeGrant() *grant.Grant {
 		}},
 		Tracking:   grant.Target{Address: "cloud.example:443", TLS: true, Headers: map[string]string{"authorization": "Bearer s2"}},
 		WorkflowID: "77",
-		API:        grant.API{URL: "https://api.example", Token: "t1"},
+		API:        grant.API{URL: "https://api.example", Token: "t1", Timeout: 5 * time.Second},
 		MCPServers: map[string]grant.MCPServer{
 			"gitlab": {URL: "https://api.example/api/v4/mcp", Headers: map[string]string{"Authorization": "Bearer s3"},
 				Tools: []string{"get_issue"}, PreApprovedTools: []string{"get_issue"}, Trusted: true},
@@ -65,7 +66,7 @@ func TestAGrantIsReadAsWorkhorseReadsIt(t *testing.T) {
 func TestNamesMatchInAnyCase(t *testing.T) {
 	// Names of headers and servers are no names of ours; they aren't in the list.
 	names := []string{"GL_ID", "DuoWorkflow", "Service", "URI", "Headers", "Secure", "CloudServiceForSelfHosted", "McpServers", "URL", "Tools",
-		"PreApprovedTools", "Trusted", "LockConcurrentFlow", "ServerCapabilities", "WorkflowID"}
+		"PreApprovedTools", "Trusted", "LockConcurrentFlow", "ServerCapabilities", "WorkflowID", "TimeoutHTTPRequests"}
 	for _, change := range []func(string) string{strings.ToLower, strings.ToUpper} {
 		body := whole
 		for _, name := range names {
@@ -136,6 +137,17 @@ func TestAGrantThatCannotBeUsedIsRefusedWithoutQuotingIt(t *testing.T) {
 		`{"DuoWorkflow":{"Service":{"URI":"\u0007"}}}`:                                     "Service: URI is no gRPC target",
 		`{"DuoWorkflow":{"Service":{"URI":"é"}}}`:                                          "Service: URI is no gRPC target",
 		`{"DuoWorkflow":{"Service":{"URI":"` + long + `"}}}`:                               "Service: URI is no gRPC target",
+		`{"DuoWorkflow":{"Service":{"URI":"grpc://` + canary + `:443"}}}`:                  "Service: URI: no gRPC target: want host:port",
+		`{"DuoWorkflow":{"Service":{"URI":"http://` + canary + `"}}}`:                      "Service: URI: no gRPC target: want host:port",
+		`{"DuoWorkflow":{"Service":{"URI":"h:` + canary + `"}}}`:                           "Service: URI: no such port",
+		`{"DuoWorkflow":{"Service":{"URI":"ipv4:` + canary + `"}}}`:                        "Service: URI: want ipv4 addresses",
+		with(`"CloudServiceForSelfHosted":{"URI":"https://` + canary + `"}`):               "CloudServiceForSelfHosted: URI: no gRPC target",
+		service(`"Headers":{"connection":"` + canary + `"}`):                               `Service: header "connection" belongs to the connection`,
+		service(`"Headers":{"Keep-Alive":"` + canary + `"}`):                               `header "keep-alive"`,
+		service(`"Headers":{"Transfer-Encoding":"` + canary + `"}`):                        `header "transfer-encoding"`,
+		service(`"Headers":{"host":"` + canary + `"}`):                                     `header "host"`,
+		mcp(`"Headers":{"Connection":"` + canary + `"}`):                                   `McpServers: header "connection"`,
+		mcp(`"Headers":{"Content-Length":"7"}`):                                            `McpServers: header "content-length"`,
 		service(`"Headers":{"` + canary + `":7}`):                                          "value of an unexpected type",
 		service(`"Headers":{"":"` + canary + `"}`):                                         "header's name",
 		service(`"Headers":{":path":"` + canary + `"}`):                                    "header's name",

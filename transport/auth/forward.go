@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -139,8 +140,9 @@ func endpointClient(given *http.Client) http.Client {
 // the peer's address, and no body.
 //
 // It grants with 200, a content type of application/vnd.gitlab-workhorse+json or application/json,
-// and the JSON that GitLab Workhorse takes, 1 MiB at most. Its 401, 403 and 404 are a
-// [*grant.Denied] with its WWW-Authenticate and nothing of its body. Everything else (a redirect, no
+// and the JSON that GitLab Workhorse takes, 1 MiB at most. Its 401, 403, 404 and 429 are a
+// [*grant.Denied] with its WWW-Authenticate, or the Retry-After of a 429, and nothing of its body.
+// Everything else (a redirect, no
 // answer in time, a grant that can't be used) is an error without a word of the request or of the
 // answer; it is [context.DeadlineExceeded] where the endpoint took too long.
 //
@@ -189,7 +191,7 @@ func (f *Forward) ask(ctx context.Context, r *http.Request) (*grant.Grant, error
 	switch response.StatusCode {
 	case http.StatusOK:
 		return f.read(ctx, response)
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
 		return nil, deny(response)
 	default:
 		return nil, fmt.Errorf("answered %d", response.StatusCode)
@@ -217,22 +219,32 @@ func (f *Forward) read(ctx context.Context, response *http.Response) (*grant.Gra
 }
 
 // deny passes a refusal on, with as much of its WWW-Authenticate as a client can be expected to
-// read.
+// read, and the time after which a client that was too fast may come back.
 func deny(response *http.Response) *grant.Denied {
 	denied := &grant.Denied{
 		Status: response.StatusCode,
+		Header: make(http.Header),
 		Reason: strings.ToLower(http.StatusText(response.StatusCode)),
+	}
+	if wait := response.Header.Get("Retry-After"); response.StatusCode == http.StatusTooManyRequests && isWait(wait) {
+		denied.Header.Set("Retry-After", wait)
 	}
 	for _, challenge := range response.Header.Values("WWW-Authenticate") {
 		if len(challenge) > maxChallengeSize || len(denied.Header["Www-Authenticate"]) == maxChallenges {
 			continue
 		}
-		if denied.Header == nil {
-			denied.Header = make(http.Header)
-		}
 		denied.Header.Add("WWW-Authenticate", challenge)
 	}
 	return denied
+}
+
+// isWait tells whether a text is a Retry-After: seconds, or a date.
+func isWait(text string) bool {
+	if _, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return true
+	}
+	_, err := http.ParseTime(text)
+	return err == nil
 }
 
 // failure says why there is no answer. Most errors of net/http quote the URL, with its query, or

@@ -6,6 +6,7 @@ package grant
 import (
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Authorizer decides who may open a session, and with what. It is asked before the upgrade.
@@ -38,8 +39,9 @@ type Target struct {
 
 // API is the platform's REST API.
 type API struct {
-	URL   string // its base; empty: none
-	Token string // sent as a bearer token
+	URL     string        // its base; empty: none
+	Token   string        // sent as a bearer token
+	Timeout time.Duration // for each call, its answer included. 0: no limit but the session's own
 }
 
 // MCPServer is a streamable HTTP server of the Model Context Protocol.
