@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -19,18 +21,34 @@ import (
 
 const (
 	// MaxText is how many bytes an answer's text has at most: a message's 4 MiB, less 64 KiB for
-	// what is around it.
+	// the fields around it.
 	MaxText = 4<<20 - 64<<10
 
 	// MaxHeaders is how many bytes of the API's headers are passed on, names and values together.
 	MaxHeaders = 32 << 10
 
-	maxRedirects = 5
+	maxRedirects  = 5
+	maxWorkflowID = 256
 )
+
+// workflowHeader tells the platform for which workflow a request is made. The platform links what
+// the request creates to that workflow.
+const workflowHeader = "X-Gitlab-Duo-Workflow-Id"
+
+// The agent looks for these words: it asks for half as much, or tries again.
+var (
+	errTooLarge = fmt.Errorf("response body exceeded size limit (%d bytes)", MaxText)
+	errTimedOut = errors.New("request timed out")
+)
+
+// failedRoundTrip is the status of a call that got no answer, or half of one. The agent tries again
+// on a 5xx.
+const failedRoundTrip = http.StatusBadGateway
 
 // Options say which API is called, and for whom.
 type Options struct {
-	// API is the API's base URL, http or https, and the token that each request carries.
+	// API is the API's base URL, http or https, the token that each request carries, and the time
+	// that each call has.
 	API grant.API
 
 	// ForwardedFor is the X-Forwarded-For that the client's own request came with, and RemoteAddr
@@ -38,7 +56,8 @@ type Options struct {
 	ForwardedFor string
 	RemoteAddr   string
 
-	// UserAgent is the client's, then the gateway's. Empty: "lastcall".
+	// UserAgent is sent with each request, such as the client's and then the gateway's. Empty:
+	// "lastcall".
 	UserAgent string
 
 	// Transport carries the requests; sessions should share one, and with it its connections,
@@ -47,7 +66,7 @@ type Options struct {
 }
 
 // Tool calls the API for one session. It takes every runHTTPRequest, and holds nothing between
-// calls.
+// calls but the workflow's ID, which each request carries as X-Gitlab-Duo-Workflow-Id.
 //
 // A request never leaves the scheme, host and port of the base URL, nor the path below it: an
 // action that tries is answered with an error. A redirect is followed within the same scheme, host
@@ -56,8 +75,10 @@ type Options struct {
 type Tool struct {
 	base      *url.URL
 	token     string
+	timeout   time.Duration
 	forwarded string
 	userAgent string
+	workflow  string // written by Open
 	client    *http.Client
 }
 
@@ -72,6 +93,7 @@ func New(o Options) (*Tool, error) {
 	t := &Tool{
 		base:      base,
 		token:     o.API.Token,
+		timeout:   o.API.Timeout,
 		forwarded: forwardedFor(o.ForwardedFor, o.RemoteAddr),
 		userAgent: cmp.Or(o.UserAgent, "lastcall"),
 	}
@@ -79,8 +101,12 @@ func New(o Options) (*Tool, error) {
 	return t, nil
 }
 
-// Open implements [actors.Tool]: there is nothing to open.
-func (t *Tool) Open(context.Context, *dap.StartWorkflowRequest) error { return nil }
+// Open implements [actors.Tool]: it keeps the workflow's ID for the requests. There is nothing to
+// open.
+func (t *Tool) Open(_ context.Context, start *dap.StartWorkflowRequest) error {
+	t.workflow = start.GetWorkflowID()
+	return nil
+}
 
 // Close implements [actors.Tool]: the connections belong to the transport.
 func (t *Tool) Close(context.Context) error { return nil }
@@ -88,38 +114,58 @@ func (t *Tool) Close(context.Context) error { return nil }
 // Takes tells whether action is a runHTTPRequest.
 func (t *Tool) Takes(action *dap.Action) bool { return action.GetRunHTTPRequest() != nil }
 
-// Run calls the API and answers with what it said, whatever the status, or with why it said
-// nothing: the error of the answer, never that of Run. The body is cut at [MaxText] bytes and the
-// headers at [MaxHeaders], without Set-Cookie; what is not UTF-8 in them is replaced. It returns
-// once ctx is done.
+// Run calls the API and answers with its response, whatever the status, or with the reason why there
+// is none: the error of the answer, never that of Run. The headers are cut at [MaxHeaders], without
+// Set-Cookie; bytes that are not UTF-8 are replaced.
+//
+// The answer's error is in the words that the agent knows. A body over [MaxText] bytes is never cut:
+// it is an error that it "exceeded size limit", without a status. A call that got no complete
+// response has the status 502; its error tells that it "timed out", "connection refused",
+// "connection reset" or what else happened. A call that takes longer than the grant's timeout is
+// answered with "request timed out". Run returns once ctx is done.
 func (t *Tool) Run(ctx context.Context, action *dap.Action) (*dap.ActionResponse, error) {
-	response, err := t.call(ctx, action.GetRunHTTPRequest())
-	if err != nil {
-		response = &dap.HttpResponse{Error: err.Error()}
-	}
-	return &dap.ActionResponse{ResponseType: &dap.ActionResponse_HttpResponse{HttpResponse: response}}, nil
+	return &dap.ActionResponse{ResponseType: &dap.ActionResponse_HttpResponse{
+		HttpResponse: t.call(ctx, action.GetRunHTTPRequest()),
+	}}, nil
 }
 
-func (t *Tool) call(ctx context.Context, asked *dap.RunHTTPRequest) (*dap.HttpResponse, error) {
+func (t *Tool) call(ctx context.Context, asked *dap.RunHTTPRequest) *dap.HttpResponse {
+	if t.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.timeout)
+		defer cancel()
+	}
 	request, err := t.request(ctx, asked)
 	if err != nil {
-		return nil, err
+		return &dap.HttpResponse{Error: err.Error()}
 	}
 	response, err := t.client.Do(request)
 	if err != nil {
-		return nil, errors.New("API request failed: " + Reason(err))
+		return failed(ctx, "API request failed", err)
 	}
 	defer response.Body.Close()
-	// A few bytes more, so that a character on the limit is cut off whole.
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxText+4))
+	body, err := io.ReadAll(io.LimitReader(response.Body, MaxText+1)) // one more, to see that it is too much
 	if err != nil {
-		return nil, errors.New("API response incomplete: " + Reason(err))
+		return failed(ctx, "API response incomplete", err)
+	}
+	text := strings.ToValidUTF8(string(body), string(utf8.RuneError))
+	if len(text) > MaxText {
+		return &dap.HttpResponse{Error: errTooLarge.Error()}
 	}
 	return &dap.HttpResponse{
 		StatusCode: int32(response.StatusCode),
 		Headers:    headers(response.Header),
-		Body:       Text(string(body), MaxText),
-	}, nil
+		Body:       text,
+	}
+}
+
+// failed answers for a round trip without a complete response.
+func failed(ctx context.Context, what string, err error) *dap.HttpResponse {
+	reason := errTimedOut.Error()
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		reason = what + ": " + Reason(err)
+	}
+	return &dap.HttpResponse{StatusCode: failedRoundTrip, Error: reason}
 }
 
 var methods = map[string]bool{
@@ -156,7 +202,18 @@ func (t *Tool) request(ctx context.Context, asked *dap.RunHTTPRequest) (*http.Re
 		request.Header.Set("X-Forwarded-For", t.forwarded)
 	}
 	request.Header.Set("User-Agent", t.userAgent)
+	SetWorkflow(request.Header, t.workflow)
 	return request, nil
+}
+
+// SetWorkflow tells the platform in a request's header for which workflow it is made. An ID that is
+// empty, over 256 bytes or not printable ASCII is left out: no header can carry it.
+func SetWorkflow(header http.Header, id string) {
+	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
+	if id == "" || len(id) > maxWorkflowID || strings.ContainsFunc(id, unprintable) {
+		return
+	}
+	header.Set(workflowHeader, id)
 }
 
 // checkRedirect makes the redirect itself the answer where it isn't followed.

@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
@@ -263,29 +265,52 @@ func TestAStatusIsAnAnswer(t *testing.T) {
 	}
 }
 
-func TestALargeResponseIsCutAtTheLimit(t *testing.T) {
+// A cut answer of the API reads as an empty one to the agent, which would lose its state.
+func TestAnAnswerOverTheLimitIsAnErrorAndNeverCut(t *testing.T) {
 	tool, _ := serve(t, "", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.URL.Query().Get("first")+strings.Repeat("😀", 5<<20/4))
+		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
+		_, _ = io.WriteString(w, strings.Repeat(r.URL.Query().Get("of"), size))
 	})
-	for _, first := range []string{"", "x", "xx", "xxx"} {
-		body := run(t, t.Context(), tool, get("/?first="+first)).GetBody()
-		if len(body) > httptool.MaxText || len(body) < httptool.MaxText-3 || strings.ContainsRune(body, utf8.RuneError) {
-			t.Errorf("the body has %d bytes and ends in %q", len(body), body[len(body)-3:])
+	for _, fits := range []string{"/?of=x&size=" + strconv.Itoa(httptool.MaxText), "/?of=%ff.&size=" + strconv.Itoa(httptool.MaxText/4)} {
+		response := run(t, t.Context(), tool, get(fits))
+		if response.GetStatusCode() != 200 || response.GetError() != "" || len(response.GetBody()) != httptool.MaxText {
+			t.Errorf("%s: answered %d, %q, %d bytes", fits, response.GetStatusCode(), response.GetError(), len(response.GetBody()))
+		}
+	}
+	for _, over := range []string{
+		"/?of=x&size=" + strconv.Itoa(httptool.MaxText+1), "/?of=x&size=" + strconv.Itoa(5<<20),
+		"/?of=%ff.&size=" + strconv.Itoa(httptool.MaxText/4+1), // two bytes become four
+	} {
+		response := run(t, t.Context(), tool, get(over))
+		if !strings.Contains(response.GetError(), "exceeded size limit") || response.GetStatusCode() != 0 || response.GetBody() != "" {
+			t.Errorf("%s: answered %d, %q, %d bytes", over, response.GetStatusCode(), response.GetError(), len(response.GetBody()))
 		}
 	}
 }
 
-func TestWhatIsNotUTF8IsReplacedWithinTheLimit(t *testing.T) {
+func TestBytesThatAreNotUTF8AreReplaced(t *testing.T) {
 	tool, _ := serve(t, "", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["X-Latin"] = []string{"caf\xe9"}
-		_, _ = io.WriteString(w, strings.Repeat("\xff.", 5<<20/2))
+		_, _ = io.WriteString(w, "\xff.")
 	})
 	response := run(t, t.Context(), tool, get("/"))
-	if body := response.GetBody(); !strings.HasPrefix(body, "\uFFFD.\uFFFD.") || len(body) > httptool.MaxText {
-		t.Errorf("the body has %d bytes and begins %q", len(body), body[:8])
+	if response.GetBody() != "\uFFFD." || response.GetHeaders()["X-Latin"] != "caf\uFFFD" {
+		t.Errorf("answered %v", response)
 	}
-	if got := response.GetHeaders()["X-Latin"]; got != "caf\uFFFD" {
-		t.Errorf("the header is %q", got)
+}
+
+func TestEachRequestTellsTheWorkflow(t *testing.T) {
+	for id, want := range map[string]string{
+		"77": "77", "gid://gitlab/7": "gid://gitlab/7", "": "", "7\r\nX-Evil: 1": "", "ü": "", strings.Repeat("7", 257): "",
+	} {
+		tool, _ := serve(t, "", echo)
+		if err := tool.Open(t.Context(), &dap.StartWorkflowRequest{WorkflowID: id}); err != nil {
+			t.Fatal(err)
+		}
+		got := echoed(t, run(t, t.Context(), tool, get("/"))).Header
+		if got.Get("X-Gitlab-Duo-Workflow-Id") != want || got.Get("X-Evil") != "" {
+			t.Errorf("workflow %.20q: the API saw %q", id, got)
+		}
 	}
 }
 
@@ -338,18 +363,56 @@ func TestATimeoutIsAnswered(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if response := run(t, ctx, tool, get("/")); response.GetError() != "API request failed: timed out" {
+		if response := run(t, ctx, tool, get("/")); response.GetError() != "request timed out" || response.GetStatusCode() != 502 {
 			t.Errorf("answered %v", response)
 		}
 	})
 }
 
-func TestFailuresAreAnsweredWithoutAddresses(t *testing.T) {
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+func TestACallHasTheTimeThatTheGrantGivesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(duration time.Duration) roundTripper {
+			return func(r *http.Request) (*http.Response, error) {
+				body, feed := io.Pipe()
+				go func() {
+					select {
+					case <-time.After(duration):
+						_ = feed.Close()
+					case <-r.Context().Done():
+						_ = feed.CloseWithError(r.Context().Err())
+					}
+				}()
+				return &http.Response{StatusCode: 200, Body: body, Request: r}, nil
+			}
+		}
+		for _, c := range []struct {
+			limit, takes time.Duration
+			want         string
+		}{
+			{5 * time.Second, 6 * time.Second, "request timed out"},
+			{5 * time.Second, 4 * time.Second, ""},
+			{0, 50 * time.Second, ""},
+		} {
+			tool, err := httptool.New(httptool.Options{API: grant.API{URL: "https://api.example", Timeout: c.limit}, Transport: slow(c.takes)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			response := run(t, t.Context(), tool, get("/"))
+			if response.GetError() != c.want || c.want != "" && (response.GetStatusCode() != 502 || time.Since(begun) != c.limit) {
+				t.Errorf("with %v for a call of %v: answered %v after %v", c.limit, c.takes, response, time.Since(begun))
+			}
+		}
+	})
+}
+
+// The agent calls again on the status 502 and on "connection refused" and "connection reset".
+func TestFailuresAreAnsweredInWordsThatTheAgentKnowsWithoutAddresses(t *testing.T) {
+	absent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody.Close()
+	absent.Close()
 	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
 	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0)
 	untrusted.StartTLS()
@@ -359,20 +422,38 @@ func TestFailuresAreAnsweredWithoutAddresses(t *testing.T) {
 		w.Header().Set("Content-Length", "100")
 		_, _ = io.WriteString(w, "half")
 	})
-	for name, c := range map[string]struct{ url, want string }{
-		"refused":   {"http://" + nobody.Addr().String(), "API request failed: connection refused"},
-		"untrusted": {untrusted.URL, "API request failed: certificate not trusted"},
-		"broken":    {broken.URL, "API request failed: connection closed early"},
-		"partial":   {partial.URL, "API response incomplete: connection closed early"},
+	_, reset := serve(t, "", func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			_ = conn.Close()
+		}
+	})
+	timeout := roundTripper(func(*http.Request) (*http.Response, error) { return nil, os.ErrDeadlineExceeded })
+	pipe := roundTripper(func(*http.Request) (*http.Response, error) { return nil, syscall.EPIPE })
+	for name, c := range map[string]struct {
+		url, want string
+		transport http.RoundTripper
+	}{
+		"refused":   {"http://" + absent.Addr().String(), "API request failed: connection refused", nil},
+		"untrusted": {untrusted.URL, "API request failed: certificate not trusted", nil},
+		"broken":    {broken.URL, "API request failed: connection reset before the answer was complete", nil},
+		"partial":   {partial.URL, "API response incomplete: connection reset before the answer was complete", nil},
+		"reset":     {reset.URL, "API request failed: connection reset by peer", nil},
+		"hung":      {"http://api.example", "API request failed: timed out", timeout},
+		"not taken": {"http://api.example", "API request failed: connection reset before the answer was complete", pipe},
 	} {
 		t.Run(name, func(t *testing.T) {
-			transport := &http.Transport{}
-			defer transport.CloseIdleConnections()
-			tool, err := httptool.New(httptool.Options{API: grant.API{URL: c.url, Token: token}, Transport: transport})
+			connections := &http.Transport{}
+			defer connections.CloseIdleConnections()
+			if c.transport == nil {
+				c.transport = connections
+			}
+			tool, err := httptool.New(httptool.Options{API: grant.API{URL: c.url, Token: token}, Transport: c.transport})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if response := run(t, t.Context(), tool, get("/secret-path")); response.GetError() != c.want || response.GetStatusCode() != 0 {
+			if response := run(t, t.Context(), tool, get("/secret-path")); response.GetError() != c.want || response.GetStatusCode() != 502 {
 				t.Errorf("answered %v, want %q", response, c.want)
 			}
 		})

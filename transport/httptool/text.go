@@ -28,7 +28,8 @@ func Text(s string, limit int) string {
 }
 
 // Reason says why an HTTP request failed. It names no address, URL or header, all of which the
-// errors of net/http quote, so the agent may be told.
+// errors of net/http quote, so the agent may be told. It has the words on which the agent tries
+// again where that makes sense: "timed out", "connection refused" or "connection reset".
 func Reason(err error) string {
 	var (
 		timeout net.Error
@@ -45,10 +46,10 @@ func Reason(err error) string {
 		return "host not found"
 	case errors.As(err, &cert):
 		return "certificate not trusted"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE):
+		return "connection reset before the answer was complete"
 	case errors.As(err, &errno):
 		return errno.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed early"
 	}
 	return "no valid HTTP response"
 }

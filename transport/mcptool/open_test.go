@@ -278,7 +278,7 @@ func failing(t *testing.T) map[string]struct{ url, want string } {
 		"deep JSON":    {body("application/json", strings.Repeat("[", 3<<20)), "connection lost"},
 		"endless":      {body("application/json", strings.Repeat(" ", 5<<20)), "answer too large"},
 		"empty stream": {body("text/event-stream", ""), "no valid MCP answer"},
-		"aborts":       {serve(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "connection closed early"},
+		"aborts":       {serve(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "connection reset before the answer was complete"},
 		"no URL":       {"hunter2\x7f", "not a URL"},
 		"no host":      {"/hunter2", "not a URL"},
 	}
