@@ -42,7 +42,8 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Tool is one session's use of its MCP servers. A server's headers are sent to that server's
+// Tool is one session's use of its MCP servers. Each request carries the workflow's ID as
+// X-Gitlab-Duo-Workflow-Id. A server's headers are sent to that server's
 // scheme, host and port and nowhere else: a redirect off it fails. No error names an address, a
 // header, or an MCP session.
 //
@@ -90,6 +91,7 @@ func (t *Tool) Open(ctx context.Context, start *dap.StartWorkflowRequest) error 
 	found, errs := make([][]*mcp.Tool, len(t.servers)), make([]error, len(t.servers))
 	var servers sync.WaitGroup
 	for i, s := range t.servers {
+		s.workflow = start.GetWorkflowID()
 		servers.Go(func() { found[i], errs[i] = s.open(ctx) })
 	}
 	servers.Wait()

@@ -261,26 +261,49 @@ func failing(t *testing.T) map[string]struct{ url, want string } {
 			_, _ = w.Write([]byte(text))
 		})
 	}
+	refusing := func(code int, text string) string {
+		return serve(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, text)
+		})
+	}
+	sse := func(code int) string { // for what is POSTed
+		return serve(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet {
+				http.Error(w, "hunter2", code)
+				return
+			}
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "event: endpoint\ndata: /message?sessionId=hunter2\n\n")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done() // the stream stays open
+		})
+	}
 	nobody, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	nobody.Close()
 	return map[string]struct{ url, want string }{
-		"refused":      {"http://" + nobody.Addr().String() + "/hunter2", "connection refused"},
-		"unauthorized": {status(401), "answered 401 Unauthorized"},
-		"forbidden":    {status(403), "answered 403 Forbidden"},
-		"broken":       {status(500), "answered 500 Internal Server Error"},
-		"bad request":  {status(400), "no valid MCP answer"},
-		"absent":       {status(404), "no valid MCP answer"},
-		"web page":     {body("text/html", "<html>hunter2"), "connection lost"},
-		"no JSON":      {body("application/json", "{hunter2"), "connection lost"},
-		"deep JSON":    {body("application/json", strings.Repeat("[", 3<<20)), "connection lost"},
-		"endless":      {body("application/json", strings.Repeat(" ", 5<<20)), "answer too large"},
-		"empty stream": {body("text/event-stream", ""), "no valid MCP answer"},
-		"aborts":       {serve(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "connection reset before the answer was complete"},
-		"no URL":       {"hunter2\x7f", "not a URL"},
-		"no host":      {"/hunter2", "not a URL"},
+		"refused":                      {"http://" + nobody.Addr().String() + "/hunter2", "connection refused"},
+		"unauthorized":                 {status(401), "answered 401 Unauthorized"},
+		"forbidden":                    {status(403), "answered 403 Forbidden"},
+		"broken":                       {status(500), "answered 500 Internal Server Error"},
+		"bad request":                  {status(400), "answered 400 Bad Request"},
+		"absent":                       {status(404), "answered 404 Not Found"},
+		"POST refused":                 {status(405), "answered 405 Method Not Allowed"},
+		"words":                        {refusing(400, `{"jsonrpc":"2.0","id":"1","error":{"code":-32000,"message":"Server not initialized"}}`), "answered 400 Bad Request: Server not initialized"},
+		"SSE, as the reference server": {sse(404), "speaks only HTTP+SSE, the protocol's older transport: want streamable HTTP"},
+		"SSE, POST refused":            {sse(405), "speaks only HTTP+SSE, the protocol's older transport: want streamable HTTP"},
+		"web page":                     {body("text/html", "<html>hunter2"), "connection lost"},
+		"no JSON":                      {body("application/json", "{hunter2"), "connection lost"},
+		"deep JSON":                    {body("application/json", strings.Repeat("[", 3<<20)), "connection lost"},
+		"endless":                      {body("application/json", strings.Repeat(" ", 5<<20)), "answer too large"},
+		"empty stream":                 {body("text/event-stream", ""), "no valid MCP answer"},
+		"aborts":                       {serve(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "connection reset before the answer was complete"},
+		"no URL":                       {"hunter2\x7f", "not a URL"},
+		"no host":                      {"/hunter2", "not a URL"},
 	}
 }
 

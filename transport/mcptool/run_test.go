@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"go.uber.org/goleak"
 
+	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httptool"
 )
 
@@ -209,6 +213,85 @@ func TestAServerThatForgotTheSessionGetsTheCallOnce(t *testing.T) {
 	}
 }
 
+// likeReference makes the server refuse MCP sessions that it doesn't know as the protocol's reference
+// server does, with 400 instead of 404.
+func likeReference(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := httptest.NewRecorder()
+		next.ServeHTTP(answer, r)
+		if answer.Code == http.StatusNotFound {
+			w.Header().Set("Content-Type", "application/json; charset=utf-8")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}`)
+			return
+		}
+		maps.Copy(w.Header(), answer.Header())
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	})
+}
+
+func TestAReferenceServerThatForgotTheSessionGetsTheCallOnce(t *testing.T) {
+	e := newEndpoint(t, "with sessions")
+	var calls atomic.Int32
+	e.handle("a", func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return text(fmt.Sprint(calls.Add(1))), nil
+	})
+	e.behave(likeReference)
+	tool := openOne(t, e)
+	for want := range 3 {
+		wantText(t, tool, "s_a", "", fmt.Sprint(want+1))
+		e.forget()
+	}
+}
+
+// Any other 400 is an answer: the call may have been carried out.
+func TestAnyOtherBadRequestIsNotRepeated(t *testing.T) {
+	for _, refusal := range []string{
+		`{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no such argument"}}`, "no such argument", "",
+		`{"error":{"code":-32000,"message":"` + strings.Repeat("x", 100<<10) + `"}}`,
+	} {
+		e := newEndpoint(t, "with sessions")
+		e.handle("a", args)
+		tool := openOne(t, e)
+		var calls atomic.Int32
+		e.behave(func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !isCall(r) {
+					next.ServeHTTP(w, r)
+					return
+				}
+				calls.Add(1)
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w, refusal)
+			})
+		})
+		_, err := run(t, tool, "s_a", "")
+		wantError(t, err, "")
+		if calls.Load() != 1 {
+			t.Errorf("refused with %.80q, the call was sent %d times", refusal, calls.Load())
+		}
+	}
+}
+
+func TestEachRequestTellsTheWorkflow(t *testing.T) {
+	e := newEndpoint(t, "with sessions")
+	e.handle("a", args)
+	tool := newTool(t, map[string]grant.MCPServer{"s": e.grant()})
+	if err := tool.Open(t.Context(), &dap.StartWorkflowRequest{WorkflowID: "77"}); err != nil {
+		t.Fatal(err)
+	}
+	wantText(t, tool, "s_a", "", "{}")
+	if err := tool.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range e.seen() {
+		if got := r.Header.Get("X-Gitlab-Duo-Workflow-Id"); got != "77" {
+			t.Errorf("%s came for the workflow %q", r.Method, got)
+		}
+	}
+}
+
 func TestAForgottenSessionDoesNotWaitForCallsThatAreStuckOnIt(t *testing.T) {
 	e := newEndpoint(t, "with sessions")
 	e.handle("a", args)
@@ -252,7 +335,7 @@ func TestAServerThatKeepsForgettingIsAskedTwiceACall(t *testing.T) {
 		})
 	})
 	_, err := run(t, tool, "s_a", "")
-	wantError(t, err, "connection lost")
+	wantError(t, err, "answered 404 Not Found")
 	if got := calls.Load(); got != 2 {
 		t.Errorf("the call was sent %d times", got)
 	}

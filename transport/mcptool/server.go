@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 
@@ -23,6 +24,7 @@ type server struct {
 	client    *mcp.Client
 	transport http.RoundTripper
 	userAgent string
+	workflow  string // written by Open
 
 	turn chan struct{} // full while conn is used or changed; no sync.Mutex, as it is held for long
 	conn *connection   // nil: none
@@ -33,6 +35,7 @@ type server struct {
 // that panics, nobody else would end it.
 type connection struct {
 	mcp.Transport
+	client  *http.Client
 	made    mcp.Connection     // nil: not yet
 	session *mcp.ClientSession // nil: not begun, or failed to
 	cut     context.CancelFunc // ends its requests at once, and with them its goroutines
@@ -101,11 +104,45 @@ func (s *server) dial(ctx context.Context) ([]*mcp.Tool, error) {
 		err = ctx.Err() // which cut it
 	}
 	if err != nil {
+		err = s.explainConnect(ctx, conn, err)
 		_ = conn.end(ctx)
-		return nil, explain(ctx, err)
+		return nil, err
 	}
 	s.conn = conn
 	return tools, nil
+}
+
+// explainConnect is [explain] with what matters where a server is used for the first time: the status
+// that it answered with, and whether it is a server of another transport.
+func (s *server) explainConnect(ctx context.Context, conn *connection, err error) error {
+	status, refused := exchangeOf(ctx).refusal()
+	why := explain(ctx, err)
+	switch {
+	case ctx.Err() != nil || !refused:
+		return why
+	case isSSEServer(ctx, conn.client, s.grant.URL):
+		return errSSEOnly
+	case errors.As(why, new(statusError)):
+		return why
+	}
+	return fmt.Errorf("%w: %w", status, why)
+}
+
+// isSSEServer tells whether an endpoint opens a stream for a GET outside of any MCP session. After a
+// refused POST the protocol takes that for a server of its older transport.
+func isSSEServer(ctx context.Context, client *http.Client, endpoint string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return false
+	}
+	request.Header.Set("Accept", eventStream)
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return response.StatusCode == http.StatusOK && kind == eventStream
 }
 
 func (s *server) newConnection() (*connection, error) {
@@ -114,9 +151,10 @@ func (s *server) newConnection() (*connection, error) {
 		return nil, errBadURL
 	}
 	life, cut := context.WithCancel(context.Background())
-	return &connection{cut: cut, Transport: &mcp.StreamableClientTransport{
+	client := &http.Client{Transport: &wire{s.transport, endpoint, s.grant.Headers, s.userAgent, s.workflow, life}}
+	return &connection{client: client, cut: cut, Transport: &mcp.StreamableClientTransport{
 		Endpoint:             s.grant.URL,
-		HTTPClient:           &http.Client{Transport: &wire{s.transport, endpoint, s.grant.Headers, s.userAgent, life}},
+		HTTPClient:           client,
 		DisableStandaloneSSE: true, // an idle session would hold a stream
 		MaxEventSize:         maxReply,
 	}}, nil
@@ -167,7 +205,7 @@ func (s *server) call(ctx context.Context, params *mcp.CallToolParams) (*mcp.Cal
 		if err == nil {
 			return result, nil
 		}
-		if again || !errors.Is(err, mcp.ErrConnectionClosed) && !exchangeOf(ctx).notFound.Load() {
+		if again || !errors.Is(err, mcp.ErrConnectionClosed) && !exchangeOf(ctx).forgotten.Load() {
 			return nil, explain(ctx, err)
 		}
 		if err := s.drop(ctx, conn); err != nil {

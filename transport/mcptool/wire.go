@@ -1,7 +1,9 @@
 package mcptool
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,12 +23,24 @@ const (
 	maxListing = 4 << 20
 	maxReply   = 8 << 20
 	maxWords   = 4 << 10 // of a server's error
+	maxRefusal = 8 << 10 // of a refusal that is looked into
+)
+
+// Of the protocol.
+const (
+	sessionHeader = "Mcp-Session-Id"
+	eventStream   = "text/event-stream"
+
+	// serverError is the JSON-RPC code with which the protocol's reference server refuses a session
+	// that it doesn't know. The specification wants the status 404; this one comes with 400.
+	serverError = -32000
 )
 
 var (
 	errElsewhere = errors.New("redirected to another host")
 	errTooLarge  = errors.New("answer too large")
 	errBadURL    = errors.New("not a URL")
+	errSSEOnly   = errors.New("speaks only HTTP+SSE, the protocol's older transport: want streamable HTTP")
 )
 
 // statusError is an answer that is no MCP.
@@ -39,9 +53,10 @@ func (e statusError) Error() string {
 // exchange is what goes over the wire for one purpose: a call, or the listing. It is in the context
 // of its requests.
 type exchange struct {
-	left     atomic.Int64 // bytes that it may still receive
-	tooLarge atomic.Bool
-	notFound atomic.Bool // it was answered 404, which means that the MCP session is not known
+	left      atomic.Int64 // bytes that it may still receive
+	tooLarge  atomic.Bool
+	forgotten atomic.Bool  // the server doesn't know the MCP session
+	status    atomic.Int32 // of the last answer; 0: there was none
 }
 
 // panicError is a panic of the SDK's.
@@ -66,13 +81,20 @@ func exchangeOf(ctx context.Context) *exchange {
 	return &exchange{}
 }
 
-// wire carries the requests of one MCP session. It adds the grant's headers, and sees to it that
-// they go to the server alone, that answers are bounded, and that all ends with life.
+// refusal is the status of the last answer where it was none of success.
+func (x *exchange) refusal() (statusError, bool) {
+	status := x.status.Load()
+	return statusError(status), status >= http.StatusMultipleChoices
+}
+
+// wire carries the requests of one MCP session. It adds the grant's headers and the workflow, and
+// sees to it that they go to the server alone, that answers are bounded, and that all ends with life.
 type wire struct {
 	transport http.RoundTripper
 	endpoint  *url.URL
 	headers   map[string]string
 	userAgent string
+	workflow  string
 	life      context.Context
 }
 
@@ -89,34 +111,55 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	done := func() { stop(); cancel() }
 	r = r.Clone(ctx)
 	r.Header.Set("User-Agent", w.userAgent)
+	httptool.SetWorkflow(r.Header, w.workflow)
 	for name, value := range w.headers {
 		r.Header.Set(name, value)
 	}
+	x := exchangeOf(ctx)
+	x.status.Store(0)
 	response, err := w.transport.RoundTrip(r)
 	if err != nil {
 		done()
 		return nil, err
 	}
-	x := exchangeOf(ctx)
+	x.status.Store(int32(response.StatusCode))
 	response.Body = &body{response.Body, x, done}
-	if err := check(response, x); err != nil {
+	if err := check(response, r.Header.Get(sessionHeader) != "", x); err != nil {
 		return nil, err
 	}
 	return response, nil
 }
 
 // check turns the statuses whose body can't be MCP into errors that can be told; the SDK needs the
-// others as they are.
-func check(response *http.Response, x *exchange) error {
+// others as they are. It notes that the server doesn't know the MCP session, where the request was
+// of one.
+func check(response *http.Response, ofSession bool, x *exchange) error {
 	switch status := response.StatusCode; {
 	case status == http.StatusNotFound:
-		x.notFound.Store(true)
+		x.forgotten.Store(true)
+	case status == http.StatusBadRequest && ofSession:
+		x.forgotten.Store(refusesSession(response))
 	case status == http.StatusUnauthorized, status == http.StatusForbidden,
 		status == http.StatusTooManyRequests, status >= http.StatusInternalServerError:
 		_ = response.Body.Close()
 		return statusError(status)
 	}
 	return nil
+}
+
+// refusesSession tells whether a 400 is the reference server's way to say that it doesn't know the
+// MCP session. It leaves the body as it was.
+func refusesSession(response *http.Response) bool {
+	var refused struct{ Error struct{ Code int } }
+	begin, _ := io.ReadAll(io.LimitReader(response.Body, maxRefusal)) // an error comes again when the rest is read
+	response.Body = &restored{io.MultiReader(bytes.NewReader(begin), response.Body), response.Body}
+	return json.Unmarshal(begin, &refused) == nil && refused.Error.Code == serverError
+}
+
+// restored is a body that was read in part.
+type restored struct {
+	io.Reader
+	io.Closer
 }
 
 // body is bounded by its exchange, as it is after decompression.
@@ -168,7 +211,11 @@ func explain(ctx context.Context, err error) error {
 		return errors.New(httptool.Reason(failed))
 	case errors.As(err, &refused):
 		return errors.New(httptool.Text(refused.Message, maxWords))
-	case errors.Is(err, mcp.ErrConnectionClosed), errors.Is(err, mcp.ErrSessionMissing):
+	}
+	if status, refused := exchangeOf(ctx).refusal(); refused {
+		return status
+	}
+	if errors.Is(err, mcp.ErrConnectionClosed) || errors.Is(err, mcp.ErrSessionMissing) {
 		return errors.New("connection lost")
 	}
 	return errors.New("no valid MCP answer")
