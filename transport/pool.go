@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -46,19 +45,21 @@ const (
 
 // PoolOptions say where the agent is and how its connections are used.
 type PoolOptions struct {
-	// Target is a gRPC target, such as "agent.example:50052" or "dns:///agent.example:50052": the
-	// agent of sessions whose grant names none.
+	// Target is a gRPC target, such as "agent.example:50052", "dns:///agent.example:50052" or
+	// "ipv4:10.0.0.1:50052,10.0.0.2:50052": the agent of sessions whose grant names none. Streams go
+	// to its addresses in turn, and to none that can't be reached.
 	Target string
 
 	// Name is what the target is called in events and to operators. Empty: Target.
 	Name string
 
 	// TLS encrypts the connections to it. Nil: plaintext. Connections to agents that grants name are
-	// encrypted as the grant says, with this configuration if there is one.
+	// encrypted as the grant says, with this configuration if there is one, but for its ServerName.
 	TLS *tls.Config
 
-	// StreamsPerConnection is how many streams share a connection: a server takes no more than its
-	// MAX_CONCURRENT_STREAMS, 100 behind many proxies, and a stream past that waits. 0: 100.
+	// StreamsPerConnection is how many streams share a connection. A server that takes fewer, by its
+	// MAX_CONCURRENT_STREAMS, makes a stream wait; the pool notices within a second, and opens another
+	// connection. 0: 100.
 	StreamsPerConnection int
 
 	// Keepalive is how long a connection with streams may be silent before it is pinged. A stock
@@ -96,8 +97,11 @@ type Pool struct {
 type pooled struct {
 	*grpc.ClientConn
 	route   route
-	streams int
-	idle    *time.Timer // runs while there are none
+	limit   int         // streams at a time
+	streams int         // places that are taken
+	open    int         // places whose stream is open
+	opened  int         // streams that were ever opened
+	idle    *time.Timer // runs while no place is taken
 }
 
 // route is what the streams of one connection have in common.
@@ -120,31 +124,7 @@ func NewPool(options PoolOptions) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent target %q: %w", options.Target, err)
 	}
-	if err := errors.Join(checkTarget(conn.CanonicalTarget()), conn.Close()); err != nil {
-		return nil, fmt.Errorf("agent target %q: %w", options.Target, err)
-	}
-	return p, nil
-}
-
-// checkTarget refuses what could never be resolved. grpc.NewClient takes nearly everything for the
-// name of a host, and says otherwise only when the first stream is opened.
-func checkTarget(canonical string) error {
-	address, isName := strings.CutPrefix(canonical, "dns:///")
-	if !isName || net.ParseIP(address) != nil {
-		return nil
-	}
-	if address == "" || strings.HasSuffix(address, ":") {
-		return errors.New("address incomplete")
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		if _, _, err := net.SplitHostPort(address + ":443"); err == nil {
-			return nil // grpc-go's default port
-		}
-		return err
-	}
-	_, err = net.LookupPort("tcp", port)
-	return err
+	return p, conn.Close()
 }
 
 // Serve implements [actors.Service]: it closes the connections when ctx is done. It belongs to the
@@ -191,8 +171,9 @@ func (p *Pool) Stats() PoolStats {
 	return stats
 }
 
-// take finds a connection with room for one more stream, or opens one.
-func (p *Pool) take(to route) (*pooled, error) {
+// take finds a place for one more stream on a connection, or opens a connection. A new connection has
+// the limit that others to the same agent have shown.
+func (p *Pool) take(to route) (*place, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -201,20 +182,24 @@ func (p *Pool) take(to route) (*pooled, error) {
 	if !p.knows(to.userAgent) {
 		to.userAgent = ""
 	}
+	limit := p.options.StreamsPerConnection
 	for _, c := range p.conns {
-		if c.route == to && c.streams < p.options.StreamsPerConnection {
+		if c.route == to && c.streams < c.limit {
 			c.stopIdle()
 			c.streams++
-			return c, nil
+			return &place{conn: c}, nil
+		}
+		if c.route.address == to.address && c.route.tls == to.tls {
+			limit = min(limit, c.limit)
 		}
 	}
 	conn, err := p.dial(to)
 	if err != nil {
 		return nil, err
 	}
-	c := &pooled{ClientConn: conn, route: to, streams: 1}
+	c := &pooled{ClientConn: conn, route: to, limit: limit, streams: 1}
 	p.conns = append(p.conns, c)
-	return c, nil
+	return &place{conn: c}, nil
 }
 
 // knows tells whether a user agent has a connection, or may have one.
@@ -229,10 +214,18 @@ func (p *Pool) knows(userAgent string) bool {
 	return len(seen) < maxUserAgents
 }
 
-func (p *Pool) giveBack(c *pooled) {
+func (p *Pool) giveBack(at *place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c := at.conn
 	c.streams--
+	switch at.state {
+	case placeWaiting:
+		at.state = placeLeft
+	case placeOpen:
+		at.state = placeLeft
+		c.open--
+	}
 	if c.streams == 0 && !p.closed {
 		c.idle = time.AfterFunc(p.options.IdleTimeout, func() { p.closeIdle(c) })
 	}
@@ -259,21 +252,63 @@ func (c *pooled) stopIdle() {
 	}
 }
 
+// dial makes a connection. It is opened by the first stream; only a target that gRPC can never use is
+// an error.
 func (p *Pool) dial(to route) (*grpc.ClientConn, error) {
 	target, encrypted, own := to.address, to.tls, []grpc.DialOption(nil)
 	if target == "" {
 		target, encrypted, own = p.options.Target, p.options.TLS != nil, p.options.DialOptions
 	}
-	secure := insecure.NewCredentials()
-	if encrypted {
-		secure = credentials.NewTLS(p.options.TLS) // nil: the system's authorities
+	conn, err := grpc.NewClient(target, append(p.dialOptions(to, p.security(target, encrypted)), own...)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkTarget(conn.CanonicalTarget()); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// checkTarget refuses an address that could never be resolved. Other resolvers than gRPC's own know
+// themselves.
+func checkTarget(canonical string) error {
+	switch scheme, _, _ := strings.Cut(canonical, ":"); scheme {
+	case "dns", "ipv4", "ipv6":
+		return grant.CheckAddress(canonical)
+	}
+	return nil
+}
+
+// security is the TLS configuration of a connection. Nil: plaintext. The pool's server name is that of
+// its own agent.
+func (p *Pool) security(target string, encrypted bool) *tls.Config {
+	switch config := p.options.TLS; {
+	case !encrypted:
+		return nil
+	case config == nil:
+		return &tls.Config{MinVersion: tls.VersionTLS12} // with the system's authorities
+	case config.ServerName != "" && target != p.options.Target:
+		config = config.Clone()
+		config.ServerName = ""
+		return config
+	default:
+		return config
+	}
+}
+
+func (p *Pool) dialOptions(to route, security *tls.Config) []grpc.DialOption {
+	secure, named := insecure.NewCredentials(), false
+	if security != nil {
+		secure, named = credentials.NewTLS(security), security.ServerName != ""
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(secure),
 		grpc.WithUserAgent(strings.TrimSpace(to.userAgent + " " + p.options.UserAgent)),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connWindow),
-		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableServiceConfig(), // the resolver's
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
+		grpc.WithResolvers(addressList{"ipv4", named}, addressList{"ipv6", named}),
 		grpc.WithDisableRetry(), // a retry would keep what a stream has sent in memory
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(codec.MaxMessage),
@@ -288,7 +323,7 @@ func (p *Pool) dial(to route) (*grpc.ClientConn, error) {
 	if p.options.Interceptor != nil {
 		options = append(options, grpc.WithStreamInterceptor(p.options.Interceptor))
 	}
-	return grpc.NewClient(target, append(options, own...)...)
+	return options
 }
 
 // cleanUserAgent makes what a client sent fit for a header: printable ASCII, and short.

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -15,9 +17,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -84,9 +89,14 @@ func (agent) ExecuteWorkflow(stream dap.DuoWorkflow_ExecuteWorkflowServer) error
 // inPool runs test with a pool and a stock gRPC server in a bubble.
 func inPool(t *testing.T, options transport.PoolOptions, test func(t *testing.T, p *transport.Pool, n *network)) {
 	t.Helper()
+	inPoolWithServer(t, options, nil, test)
+}
+
+func inPoolWithServer(t *testing.T, options transport.PoolOptions, server []grpc.ServerOption, test func(t *testing.T, p *transport.Pool, n *network)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{memory: newMemory()}
-		server := grpc.NewServer(grpc.WaitForHandlers(true))
+		server := grpc.NewServer(append(server, grpc.WaitForHandlers(true))...)
 		dap.RegisterDuoWorkflowServer(server, agent{})
 		go server.Serve(n.memory)
 		defer server.Stop()
@@ -160,6 +170,217 @@ func TestByDefaultAConnectionCarries100Streams(t *testing.T) {
 			t.Errorf("101 streams have %d connections", dialled)
 		}
 	})
+}
+
+// A server, or a proxy before it, may take fewer streams on a connection than the pool thinks.
+func TestAServersOwnLimitOpensFurtherConnections(t *testing.T) {
+	three := []grpc.ServerOption{grpc.MaxConcurrentStreams(3)}
+	inPoolWithServer(t, transport.PoolOptions{}, three, func(t *testing.T, p *transport.Pool, n *network) {
+		begun := time.Now()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() { openStream(t, p, "") })
+		}
+		all.Wait()
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("20 streams, 3 on each connection, were opened in %v", took)
+		}
+		if dialled, _ := n.counts(); dialled != 7 {
+			t.Errorf("20 streams, 3 on each, have %d connections", dialled)
+		}
+		if stats := p.Stats(); stats.Streams != 20 || stats.Connections != 7 {
+			t.Errorf("the pool counts %+v", stats)
+		}
+
+		begun = time.Now()
+		openStream(t, p, "")
+		openStream(t, p, "")
+		openStream(t, p, "other") // knows the limit too
+		if took := time.Since(begun); took > 0 {
+			t.Errorf("with the limit known, streams waited for %v", took)
+		}
+		if dialled, _ := n.counts(); dialled != 9 {
+			t.Errorf("%d connections, want 8, and one for the other user agent", dialled)
+		}
+	})
+}
+
+// serveNoStreams is an HTTP/2 server with MAX_CONCURRENT_STREAMS 0.
+func serveNoStreams(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			_, _ = conn.Write([]byte{0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0}) // SETTINGS
+			_, _ = conn.Write([]byte{0, 0, 0, 4, 1, 0, 0, 0, 0})                   // its acknowledgement of the client's
+			_, _ = io.Copy(io.Discard, conn)
+		}()
+	}
+}
+
+// Another connection would be no better: the stream waits for as long as its session lets it.
+func TestAServerThatTakesNoStreamIsNotDialledAgainAndAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{memory: newMemory()}
+		go serveNoStreams(n.memory)
+		defer n.memory.Close()
+		pool, err := transport.NewPool(transport.PoolOptions{Target: "passthrough:///agent", DialOptions: []grpc.DialOption{n.dialOption()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_, err = pool.Agent(grant.Target{}, "").Open(ctx)
+		wantFault(t, err, 1011, "agent error: DEADLINE_EXCEEDED")
+		if dialled, _ := n.counts(); dialled != 1 {
+			t.Errorf("a stream that waited has %d connections", dialled)
+		}
+		if stats := pool.Stats(); stats.Streams != 0 {
+			t.Errorf("the pool counts %+v", stats)
+		}
+		if err := pool.Serve(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// instances are the servers of one agent, by address.
+type instances map[string]*instance
+
+type instance struct {
+	memory
+	server *grpc.Server
+	mu     sync.Mutex
+	open   int
+}
+
+func (i *instance) start() {
+	i.memory = newMemory()
+	i.server = grpc.NewServer(grpc.WaitForHandlers(true))
+	dap.RegisterDuoWorkflowServer(i.server, counting{instance: i})
+	go i.server.Serve(i.memory)
+}
+
+// counting is an agent that counts its streams.
+type counting struct {
+	dap.UnimplementedDuoWorkflowServer
+	instance *instance
+}
+
+func (c counting) ExecuteWorkflow(stream dap.DuoWorkflow_ExecuteWorkflowServer) error {
+	c.instance.add(1)
+	defer c.instance.add(-1)
+	return agent{}.ExecuteWorkflow(stream)
+}
+
+func (i *instance) add(n int) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.open += n
+}
+
+func (i *instance) streams() int {
+	synctest.Wait()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.open
+}
+
+func (all instances) dialOption() grpc.DialOption {
+	return grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		if all[address] == nil {
+			return nil, errors.New("no route to " + address)
+		}
+		return all[address].Dial(ctx)
+	})
+}
+
+func TestStreamsGoToAllAddressesOfAnAgentAndToNoneThatIsGone(t *testing.T) {
+	a, b := resolver.Address{Addr: "10.0.0.1:1"}, resolver.Address{Addr: "10.0.0.2:1"}
+	for _, target := range []string{"ipv4:10.0.0.1:1,10.0.0.2:1", "ipv4:///10.0.0.1:1,10.0.0.2:1", "dns:///agent.example:1"} {
+		t.Run(target, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				one, two := &instance{}, &instance{}
+				one.start()
+				two.start()
+				defer func() { one.server.Stop(); two.server.Stop() }()
+				dns := manual.NewBuilderWithScheme("dns")
+				dns.InitialState(resolver.State{Addresses: []resolver.Address{a, b}})
+				pool, err := transport.NewPool(transport.PoolOptions{Target: target, DialOptions: []grpc.DialOption{
+					instances{a.Addr: one, b.Addr: two}.dialOption(), grpc.WithResolvers(dns),
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(context.Background())
+				defer func() { stop(); _ = pool.Serve(ctx) }()
+
+				openStream(t, pool, "")
+				time.Sleep(time.Second) // both are connected
+				for range 20 {
+					openStream(t, pool, "")
+				}
+				if one.streams() < 8 || two.streams() < 8 {
+					t.Errorf("%d and %d streams", one.streams(), two.streams())
+				}
+				before := two.streams()
+				one.server.Stop()
+				synctest.Wait()
+				for range 10 {
+					openStream(t, pool, "")
+				}
+				if one.streams() != 0 || two.streams() != before+10 {
+					t.Errorf("with the first gone, %d and %d streams", one.streams(), two.streams())
+				}
+				one.start()
+				time.Sleep(10 * time.Second) // the pool tries again every 5 s at least
+				for range 10 {
+					openStream(t, pool, "")
+				}
+				if one.streams() < 4 {
+					t.Errorf("with the first back, it has %d streams", one.streams())
+				}
+			})
+		})
+	}
+}
+
+func TestTheClientsRequestIDReachesTheAgent(t *testing.T) {
+	for granted, want := range map[string]string{"": "r-1", "granted-1": "granted-1"} {
+		setting := setting{agent: waits}
+		if granted != "" {
+			setting.handler = granting(grant.Grant{Agent: grant.Target{Headers: map[string]string{"X-Gitlab-Correlation-Id": granted}}})
+		}
+		inGateway(t, setting, func(t *testing.T, g *gateway) {
+			ws := g.dial(&websocket.DialOptions{HTTPHeader: http.Header{"X-Request-Id": {"r-1"}}})
+			g.send(ws, startW1)
+			time.Sleep(time.Second)
+			started := observed[scripted.Started](g)
+			if len(started) != 1 {
+				t.Fatalf("%d workflows", len(started))
+			}
+			if got := started[0].Metadata.Get("x-request-id"); !slices.Equal(got, []string{"r-1"}) {
+				t.Errorf("x-request-id: %q", got)
+			}
+			if got := started[0].Metadata.Get("x-gitlab-correlation-id"); !slices.Equal(got, []string{want}) {
+				t.Errorf("x-gitlab-correlation-id: %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// The client of an agent that can never be reached must not be told to come back.
+func TestAGrantedAgentThatIsNoTargetIsAnInternalError(t *testing.T) {
+	for _, address := range []string{"grpc://agent:1", "http://agent", "ipv4:agent:1"} {
+		inGateway(t, setting{agent: waits, handler: granting(grant.Grant{Agent: grant.Target{Address: address}})}, func(t *testing.T, g *gateway) {
+			ws := g.dial(nil)
+			g.send(ws, startW1)
+			wantFrame(t, closeFrame(ws), 1011, "internal error")
+		})
+	}
 }
 
 func TestAStreamThatFailsToOpenGivesItsPlaceBack(t *testing.T) {
@@ -352,8 +573,9 @@ func TestTheConnectionsCanBeEncrypted(t *testing.T) {
 		server.Stop()
 		<-served
 	}()
-	call := func(config *tls.Config) error {
-		pool, err := transport.NewPool(transport.PoolOptions{Target: listener.Addr().String(), TLS: config})
+	address := listener.Addr().String()
+	calling := func(target string, granted grant.Target, config *tls.Config) error {
+		pool, err := transport.NewPool(transport.PoolOptions{Target: target, TLS: config})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,21 +584,33 @@ func TestTheConnectionsCanBeEncrypted(t *testing.T) {
 			cancel()
 			_ = pool.Serve(ctx)
 		}()
-		stream, err := pool.Agent(grant.Target{}, "").Open(ctx)
+		stream, err := pool.Agent(granted, "").Open(ctx)
 		if err != nil {
 			return err
 		}
 		_, err = stream.Receive()
 		return err
 	}
+	call := func(config *tls.Config) error { return calling(address, grant.Target{}, config) }
 	reached := "agent error: " + strings.ToUpper(codes.Unimplemented.String())
 	wantFault(t, call(&tls.Config{RootCAs: trusted}), 1011, reached)
 	wantFault(t, call(&tls.Config{}), 1001, "agent unavailable") // nobody vouches for it
 	wantFault(t, call(nil), 1001, "agent unavailable")           // plaintext
+
+	// The certificate is for 127.0.0.1 and example.com.
+	named, misnamed := &tls.Config{RootCAs: trusted, ServerName: "example.com"}, &tls.Config{RootCAs: trusted, ServerName: "other.example"}
+	wantFault(t, call(named), 1011, reached)
+	wantFault(t, call(misnamed), 1001, "agent unavailable")
+	list := "ipv4:" + address + ",127.0.0.1:1"
+	wantFault(t, calling(list, grant.Target{}, &tls.Config{RootCAs: trusted}), 1011, reached)
+	wantFault(t, calling(list, grant.Target{}, named), 1011, reached)
+	wantFault(t, calling(list, grant.Target{}, misnamed), 1001, "agent unavailable")
+	// A granted agent has a name of its own.
+	wantFault(t, calling("own.example:1", grant.Target{Address: address, TLS: true}, misnamed), 1011, reached)
 }
 
 func TestATargetThatDoesntParseIsAnErrorAtOnce(t *testing.T) {
-	for _, target := range []string{"", "%zz", "a\x7f", "dns:///", "host:1:2", "host:", "http://agent:1", "127.0.0.1:99999"} {
+	for _, target := range []string{"", "%zz", "a\x7f", "dns:///", "host:1:2", "host:", "http://agent:1", "grpc://agent:1", "127.0.0.1:99999", "ipv4:", "ipv4:agent:1", "ipv4:10.0.0.1:1,", "ipv6:10.0.0.1:1"} {
 		pool, err := transport.NewPool(transport.PoolOptions{Target: target})
 		if err == nil {
 			t.Errorf("%q is a target", target)
@@ -386,7 +620,7 @@ func TestATargetThatDoesntParseIsAnErrorAtOnce(t *testing.T) {
 			t.Errorf("%q: %v %v", target, pool, err)
 		}
 	}
-	for _, target := range []string{"agent", "agent:443", "agent:https", "10.0.0.1:1", "[::1]:1", "::1", "dns:///agent:1", "unix:/run/agent", "passthrough:///what:ever"} {
+	for _, target := range []string{"agent", "agent:443", "agent:https", "10.0.0.1:1", "[::1]:1", "::1", "dns:///agent:1", "dns:agent:1", "unix:/run/agent", "passthrough:///what:ever", "ipv4:10.0.0.1:1,10.0.0.2:1", "ipv6:[::1]:1,[::2]:1"} {
 		if _, err := transport.NewPool(transport.PoolOptions{Target: target}); err != nil {
 			t.Error(err)
 		}

@@ -2,9 +2,11 @@ package transport
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -18,38 +20,52 @@ type pooledAgent struct {
 	headers map[string]string
 }
 
-// Open implements [actors.Agent]. The stream counts on its connection until ctx is done.
+// requestIDMetadata are the names under which the agent looks for the ID of the client's request.
+var requestIDMetadata = []string{"x-request-id", "x-gitlab-correlation-id"}
+
+// Open implements [actors.Agent]. The stream counts on its connection until ctx is done. The agent
+// gets the granted headers, and the [RequestID] of ctx where they have none.
 func (a pooledAgent) Open(ctx context.Context) (actors.Stream, error) {
-	conn, err := a.connect(ctx)
-	if err != nil {
+	ctx = metadata.NewOutgoingContext(ctx, a.metadata(RequestID(ctx)))
+	stream, err := openStream(ctx, a.pool, a.route, func(ctx context.Context, conn grpc.ClientConnInterface) (dap.DuoWorkflow_ExecuteWorkflowClient, error) {
+		return dap.NewDuoWorkflowClient(conn).ExecuteWorkflow(ctx)
+	})
+	if errors.Is(err, errPoolClosed) {
 		return nil, actors.AgentUnavailable(err)
 	}
-	stream, err := dap.NewDuoWorkflowClient(conn).ExecuteWorkflow(metadata.NewOutgoingContext(ctx, metadata.New(a.headers)))
 	if err != nil {
-		return nil, fault(err)
+		return nil, openFault(err)
 	}
 	return agentStream{stream}, nil
 }
 
-func (a pooledAgent) connect(ctx context.Context) (*grpc.ClientConn, error) {
-	conn, err := a.pool.take(a.route)
-	if err != nil {
-		return nil, err
+// openFault is [fault] for errors that are the agent's. Any other, such as a target that is none, is an
+// internal one: the client would come back in vain.
+func openFault(err error) error {
+	if _, ofAgent := status.FromError(err); !ofAgent {
+		return err
 	}
-	context.AfterFunc(ctx, func() { a.pool.giveBack(conn) })
-	return conn.ClientConn, nil
+	return fault(err)
+}
+
+func (a pooledAgent) metadata(requestID string) metadata.MD {
+	headers := metadata.New(a.headers)
+	for _, name := range requestIDMetadata {
+		if requestID != "" && len(headers.Get(name)) == 0 {
+			headers.Set(name, requestID)
+		}
+	}
+	return headers
 }
 
 // Tracking opens the streams on which model calls of a self-hosted installation are reported, on
 // connections of the pool. The metadata is the caller's matter.
 func (p *Pool) Tracking(granted grant.Target, userAgent string) func(context.Context) (dap.DuoWorkflow_TrackSelfHostedExecuteWorkflowClient, error) {
-	agent := pooledAgent{pool: p, route: route{granted.Address, granted.TLS, cleanUserAgent(userAgent)}}
+	to := route{granted.Address, granted.TLS, cleanUserAgent(userAgent)}
 	return func(ctx context.Context) (dap.DuoWorkflow_TrackSelfHostedExecuteWorkflowClient, error) {
-		conn, err := agent.connect(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return dap.NewDuoWorkflowClient(conn).TrackSelfHostedExecuteWorkflow(ctx)
+		return openStream(ctx, p, to, func(ctx context.Context, conn grpc.ClientConnInterface) (dap.DuoWorkflow_TrackSelfHostedExecuteWorkflowClient, error) {
+			return dap.NewDuoWorkflowClient(conn).TrackSelfHostedExecuteWorkflow(ctx)
+		})
 	}
 }
 
