@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/anthdm/hollywood/actor"
 )
 
 // TicketLife is how long a ticket is good for. During a drain it is [drainTicketLife]: what lies
@@ -28,7 +30,7 @@ func (t *Ticket) Start(parts Session) (id string, err error) {
 		return "", errors.New("a session needs a Client and an Agent")
 	}
 	answer, err := ask[started](context.Background(), t.supervisor, func(reply chan<- started) any {
-		return startSession{t.id, parts, reply}
+		return startSession{t.id, parts.info(), func(p place) member { return newSession(p, parts) }, reply}
 	})
 	if err != nil {
 		return "", err
@@ -59,12 +61,14 @@ type admission struct {
 
 type startSession struct {
 	ticket uint64
-	parts  Session
+	info   Info
+	member func(place) member
 	reply  chan<- started
 }
 
 type started struct {
 	id  string
+	pid *actor.PID
 	err error
 }
 
@@ -97,13 +101,18 @@ func (s *supervisor) startSession(m startSession) started {
 	if !valid {
 		return started{err: ErrTicketVoid}
 	}
-	c := &child{id: newID(), principal: ticket.principal, began: time.Now()}
-	c.session = newSession(c.id, s.self, &s.options, m.parts)
+	c := &child{id: newID(), info: m.info, principal: ticket.principal, began: time.Now()}
+	c.info.Context = context.Background()
+	if m.info.Context != nil {
+		c.info.Context = context.WithoutCancel(m.info.Context)
+	}
+	c.member = m.member(place{id: c.id, supervisor: s.self, limits: &s.options, values: c.info.Context, began: c.began})
 	s.sessions[c.id] = c
-	c.pid = s.spawn(c.session, "session", c.id)
+	s.engine.BroadcastEvent(SessionStarted{ID: c.id, Info: c.info, At: c.began})
+	c.pid = s.spawn(c.member, "session", c.id)
 	s.armAge(c)
 	s.decideAll(planEvent{kind: ticketUsed, id: c.id})
-	return started{id: c.id}
+	return started{id: c.id, pid: c.pid}
 }
 
 func (s *supervisor) ticketDone(id uint64) {

@@ -48,6 +48,7 @@ type Selection struct {
 	IDs       []string      // nil: any
 	OlderThan time.Duration // 0: of any age
 	Agent     string        // as given in [Session].AgentName. Empty: any
+	Kind      string        // [KindDAP], or as given in [Connection].Kind. Empty: any
 	Most      int           // this many at most, the oldest. 0: all
 }
 

@@ -199,8 +199,8 @@ func (s *supervisor) tell(c *child, stop Stop) {
 // giveUp reports a child as killed that has not even acknowledged that. The plan waits for it no longer.
 func (s *supervisor) giveUp(d *drain, c *child) {
 	m := Stopped{ID: c.id, Outcome: Killed}
-	if c.session != nil {
-		m.Workflow = c.session.now.Load().workflow
+	if c.member != nil {
+		m.Workflow = c.member.standing().workflow
 	}
 	s.stopped(c, m, d)
 }
@@ -251,7 +251,7 @@ func (s *supervisor) drainOf(id string) *drain {
 // stopped is the end of a child. by is the drain that has given it up, or nil.
 func (s *supervisor) stopped(c *child, m Stopped, by *drain) {
 	report := s.sessionStopped
-	if c.session == nil {
+	if c.member == nil {
 		report = s.serviceStopped
 	}
 	note := report(c, m)

@@ -10,12 +10,9 @@ import (
 
 // SessionStarted says that a session has taken over an upgraded connection.
 type SessionStarted struct {
-	ID        string
-	Remote    string // this and the next two as they were given to [Ticket.Start]
-	Transport string
-	AgentName string
-	At        time.Time
-	Context   context.Context // carries [Session].Context's values, and never ends
+	ID string
+	Info
+	At time.Time
 }
 
 // SessionPhase says that a session has come to another phase. For the first and the last there are
@@ -31,15 +28,12 @@ type SessionPhase struct {
 // SessionStopped says that nothing is left of a session.
 type SessionStopped struct {
 	SessionReport
-	Remote    string
-	Transport string
-	AgentName string
+	Info
 	Code      int    // the close code the client was told, or told us; 0 where the connection was lost or cut
 	Reason    string // the close frame's reason
 	Err       error  // what went wrong, for the log alone; a [*PanicError] carries its stack
 	Traffic   Traffic
 	ToolCalls int
-	Context   context.Context // carries [Session].Context's values, and never ends
 
 	// BadInput counts what was wrong with the messages, by kind. Nil: nothing.
 	BadInput map[BadInput]int

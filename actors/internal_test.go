@@ -115,7 +115,7 @@ func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 					}
 				}, "supervisor")
 				peers := newStill()
-				s := newSession("s1", supervisor, &Options{StartTimeout: time.Second, CloseTimeout: time.Second}, Session{Client: peers, Agent: peers})
+				s := newSession(place{id: "s1", supervisor: supervisor, limits: &Options{StartTimeout: time.Second, CloseTimeout: time.Second}, values: context.Background(), began: time.Now()}, Session{Client: peers, Agent: peers})
 				pid := engine.Spawn(func() actor.Receiver { return s }, "session")
 				synctest.Wait()
 				c.defect(s)

@@ -2,8 +2,7 @@ package actors
 
 import (
 	"context"
-
-	"github.com/anthdm/hollywood/actor"
+	"time"
 )
 
 // Service is an in-process daemon that is drained with the sessions or after them.
@@ -38,92 +37,21 @@ func (s Stage) String() string {
 	return [...]string{"with sessions", "after sessions"}[s]
 }
 
-// service is the actor that runs a Service.
-type service struct {
-	Service
-	supervisor *actor.PID
-
-	serve  context.Context         // what Serve is called with
-	finish context.CancelCauseFunc // tells Serve to finish
-	expire context.CancelCauseFunc // tells it that there is no time left
-	done   chan struct{}           // closed when Serve has returned
-	told   bool
-	end    Stopped
+type addService struct {
+	name  string
+	stage Stage
+	run   Service
+	reply chan<- error
 }
 
-// served is the service's own message that Serve has returned.
-type served struct{ err error }
-
-func newService(id string, supervisor *actor.PID, run Service) *service {
-	s := &service{Service: run, supervisor: supervisor, done: make(chan struct{})}
-	limit, expire := context.WithCancelCause(context.Background())
-	s.expire = expire
-	s.serve, s.finish = context.WithCancelCause(context.WithValue(limit, outOfTime{}, limit))
-	s.end = Stopped{ID: id, Outcome: Completed}
-	return s
-}
-
-// Receive implements [actor.Receiver].
-func (s *service) Receive(c *actor.Context) {
-	switch m := c.Message().(type) {
-	case actor.Started:
-		go s.run(c.Engine(), c.PID())
-	case Stop:
-		s.stop(m)
-	case served:
-		s.served(m.err)
-		c.Engine().Poison(c.PID())
-	case actor.Stopped:
-		s.stopped(c.Engine())
+func (s *supervisor) addService(m addService) error {
+	if s.draining != nil {
+		return ErrDraining
 	}
-}
-
-func (s *service) stop(m Stop) {
-	if m.Cause == CauseKill {
-		s.end.Outcome = Killed
-		s.expire(&m)
-		return
-	}
-	s.told = true
-	s.end.Outcome = Drained
-	s.finish(&m)
-}
-
-// stopped is the last thing an actor does. If somebody else ended it, Serve is waited for elsewhere.
-func (s *service) stopped(engine *actor.Engine) {
-	s.expire(nil)
-	select {
-	case <-s.done:
-		engine.Send(s.supervisor, s.end)
-	default:
-		s.end.Outcome = Killed
-		go func() {
-			<-s.done
-			engine.Send(s.supervisor, s.end)
-		}()
-	}
-}
-
-// run calls Serve. Its return, or its panic, is the last that happens on this goroutine.
-func (s *service) run(engine *actor.Engine, self *actor.PID) {
-	var err error
-	defer func() {
-		if v := recover(); v != nil {
-			err = newPanicError(v)
-		}
-		close(s.done)
-		engine.Send(self, served{err})
-	}()
-	err = s.Serve(s.serve)
-}
-
-// served: once it was told to stop, a service may well return its context's error.
-func (s *service) served(err error) {
-	if err == nil || s.told && s.serve.Err() != nil && isContextError(err) {
-		return
-	}
-	s.end.Err = err
-	if s.end.Outcome != Killed {
-		s.end.Outcome = Failed
-	}
+	c := &child{id: newID(), name: m.name, stage: m.stage, began: time.Now()}
+	s.services = append(s.services, c)
+	run := newTask(c.id, s.self, context.Background())
+	run.spawned = m.run.Serve
+	c.pid = s.spawn(run, "service", c.id)
+	return nil
 }

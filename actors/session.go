@@ -36,20 +36,24 @@ type Session struct {
 	Prepare func(*dap.StartWorkflowRequest) error
 }
 
+// KindDAP is the kind of the sessions that [Ticket.Start] makes.
+const KindDAP = "dap"
+
+func (s *Session) info() Info {
+	return Info{Kind: KindDAP, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, Context: s.Context}
+}
+
 // session is the actor: it turns messages into events, asks its lifecycle what to do, and does it.
 // Receive never blocks. What blocks runs in a goroutine that ends with a message to the session,
 // and the session ends when the last of them has.
 type session struct {
 	Session
-	id         string
-	supervisor *actor.PID
-	limits     *Options
-	engine     *actor.Engine
-	self       *actor.PID
+	place
+	engine *actor.Engine
+	self   *actor.PID
 
 	life     lifecycle
 	now      atomic.Pointer[moment] // what others may see of it
-	values   context.Context        // carries Context's values, and never ends
 	running  sync.WaitGroup
 	timer    *time.Timer
 	out      *outgoing
@@ -62,7 +66,6 @@ type session struct {
 	workflow   string
 	agent      Stream
 	lease      Lease // written by openAgent, and after it by release
-	began      time.Time
 	stopBegan  time.Time
 	drained    ending    // how a drain ends this session
 	graceUntil time.Time // zero: no drain with a grace came
@@ -85,16 +88,12 @@ const maxWorkflow = 256
 // somebody else may run it.
 const lostStopTimeout = time.Second
 
-func newSession(id string, supervisor *actor.PID, limits *Options, parts Session) *session {
-	s := &session{Session: parts, id: id, supervisor: supervisor, limits: limits, out: newOutgoing(), began: time.Now()}
+func newSession(at place, parts Session) *session {
+	s := &session{Session: parts, place: at, out: newOutgoing()}
 	s.now.Store(&moment{since: s.began})
-	s.values = context.Background()
-	if parts.Context != nil {
-		s.values = context.WithoutCancel(parts.Context)
-	}
 	s.stream, s.sever = context.WithCancel(s.values)
 	if len(parts.Tools) > 0 {
-		s.calls = newCalls(s.values, limits.ToolConcurrency)
+		s.calls = newCalls(s.values, s.limits.ToolConcurrency)
 	}
 	return s
 }
@@ -110,7 +109,6 @@ func (s *session) Receive(c *actor.Context) {
 	switch m := c.Message().(type) {
 	case actor.Started:
 		s.engine, s.self = c.Engine(), c.PID()
-		s.engine.BroadcastEvent(SessionStarted{ID: s.id, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, At: s.began, Context: s.values})
 		s.enter(begin())
 	case Stop:
 		s.told(m)
@@ -301,7 +299,9 @@ func (s *session) acknowledge() {
 		Code:     s.life.end.code,
 		Reason:   s.life.end.reason,
 		Err:      s.err,
-		BadInput: s.requests.counts(s.Client),
+
+		ToolCalls: s.calls.count(),
+		BadInput:  s.requests.counts(s.Client),
 	})
 }
 

@@ -229,9 +229,10 @@ type child struct {
 	id        string
 	name      string // of a service
 	pid       *actor.PID
-	stage     Stage    // of a service
-	session   *session // nil: a service
-	principal string   // of a session
+	stage     Stage  // of a service
+	member    member // of a session. nil: it is a service
+	info      Info   // of a session
+	principal string // of a session
 	aging     *time.Timer
 	overdue   bool // its age limit passed during a drain
 	began     time.Time
@@ -247,14 +248,9 @@ type Stopped struct {
 	Code     int
 	Reason   string
 	Err      error
-	BadInput map[BadInput]int
-}
 
-type addService struct {
-	name  string
-	stage Stage
-	run   Service
-	reply chan<- error
+	ToolCalls int
+	BadInput  map[BadInput]int
 }
 
 // Receive implements [actor.Receiver]. The supervisor survives a panic: it holds what all sessions
@@ -308,16 +304,6 @@ func (s *supervisor) spawn(receiver actor.Receiver, kind, id string) *actor.PID 
 	return s.engine.Spawn(producer, s.self.ID+"/"+kind, actor.WithID(id), actor.WithInboxSize(inboxSize))
 }
 
-func (s *supervisor) addService(m addService) error {
-	if s.draining != nil {
-		return ErrDraining
-	}
-	c := &child{id: newID(), name: m.name, stage: m.stage, began: time.Now()}
-	s.services = append(s.services, c)
-	c.pid = s.spawn(newService(c.id, s.self, m.run), "service", c.id)
-	return nil
-}
-
 // childStopped is a child's acknowledgement. One that was given up is no child any more.
 func (s *supervisor) childStopped(m Stopped) {
 	if c := s.child(m.ID); c != nil {
@@ -330,20 +316,17 @@ func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 	delete(s.sessions, c.id)
 	s.leave(c.principal)
 	halt(c.aging)
-	traffic := c.session.traffic()
+	traffic := c.member.standing().traffic
 	s.traffic.add(traffic)
 	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{
 		SessionReport: report,
-		Remote:        c.session.Remote,
-		Transport:     c.session.Transport,
-		AgentName:     c.session.AgentName,
+		Info:          c.info,
 		Code:          m.Code,
 		Reason:        m.Reason,
 		Err:           m.Err,
 		Traffic:       traffic,
-		ToolCalls:     c.session.calls.count(),
-		Context:       c.session.values,
+		ToolCalls:     m.ToolCalls,
 		BadInput:      m.BadInput,
 	})
 	return func(r *Report) { r.addSession(report) }

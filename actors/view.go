@@ -37,6 +37,7 @@ const (
 // SessionInfo is a session at one moment.
 type SessionInfo struct {
 	ID           string
+	Kind         string // what serves it: [KindDAP], or [Connection].Kind
 	Workflow     string // empty: not known yet, or it has none
 	Phase        Phase
 	Since        time.Time // when it came to its phase
@@ -61,6 +62,7 @@ const (
 	AwaitsWorkflow Awaited = "workflow"        // to finish within a drain's grace
 	AwaitsRelease  Awaited = "lease and tools" // to be let go of
 	AwaitsClient   Awaited = "client"          // to answer the close frame
+	AwaitsHandler  Awaited = "handler"         // [Ticket.Run]'s function, to return
 )
 
 // DrainStatus is how far a drain is.
@@ -118,7 +120,7 @@ func (s *supervisor) overview() Overview {
 func (s *supervisor) snapshot() Snapshot {
 	view := Snapshot{Overview: s.overview(), Sessions: make([]SessionInfo, 0, len(s.sessions)), Traffic: s.traffic}
 	for _, c := range s.sessions {
-		info := c.info()
+		info := c.look()
 		view.Sessions = append(view.Sessions, info)
 		view.Traffic.add(info.Traffic)
 	}
@@ -141,27 +143,29 @@ func (s *supervisor) oldestFirst() []*child {
 	})
 }
 
-func (c *child) info() SessionInfo {
-	now := c.session.now.Load()
+func (c *child) look() SessionInfo {
+	now := c.member.standing()
 	return SessionInfo{
 		ID:           c.id,
+		Kind:         c.info.Kind,
 		Workflow:     now.workflow,
 		Phase:        now.phase,
 		Since:        now.since,
 		WaitsFor:     now.waitsFor,
 		Started:      c.began,
 		Told:         c.told,
-		Remote:       c.session.Remote,
-		Transport:    c.session.Transport,
-		AgentName:    c.session.AgentName,
-		Traffic:      c.session.traffic(),
-		ToolsRunning: c.session.calls.runningNow(),
+		Remote:       c.info.Remote,
+		Transport:    c.info.Transport,
+		AgentName:    c.info.AgentName,
+		Traffic:      now.traffic,
+		ToolsRunning: now.toolsRunning,
 	}
 }
 
 // matches tells whether a session is one of a selection, but for its ID.
 func (of *Selection) matches(c *child) bool {
-	return (of.Agent == "" || of.Agent == c.session.AgentName) &&
+	return (of.Agent == "" || of.Agent == c.info.AgentName) &&
+		(of.Kind == "" || of.Kind == c.info.Kind) &&
 		time.Since(c.began) >= of.OlderThan
 }
 
@@ -211,6 +215,11 @@ type moment struct {
 	since    time.Time
 	waitsFor Awaited
 	workflow string
+}
+
+func (s *session) standing() standing {
+	now := s.now.Load()
+	return standing{now.phase, now.since, now.waitsFor, now.workflow, s.traffic(), s.calls.runningNow()}
 }
 
 // publish shows where the session has come to, and tells of a phase that is new.

@@ -51,11 +51,11 @@ func TestASnapshotShowsEachSession(t *testing.T) {
 		s.client.says <- startRequest("w1")
 		synctest.Wait()
 		want := []actors.SessionInfo{{
-			ID: s.id, Workflow: "w1", Phase: actors.PhaseServing, Since: h.began.Add(time.Second), Started: h.began,
+			ID: s.id, Kind: actors.KindDAP, Workflow: "w1", Phase: actors.PhaseServing, Since: h.began.Add(time.Second), Started: h.began,
 			Remote: "192.0.2.1:1234", Transport: "websocket", AgentName: "agent:1",
 			Traffic: actors.Traffic{Received: actors.Flow{Messages: 3, Bytes: 30}, Sent: actors.Flow{Messages: 6, Bytes: 60}, Last: h.began},
 		}, {
-			ID: second.id, Phase: actors.PhaseOpening, Since: h.began.Add(time.Second), Started: h.began.Add(time.Second),
+			ID: second.id, Kind: actors.KindDAP, Phase: actors.PhaseOpening, Since: h.began.Add(time.Second), Started: h.began.Add(time.Second),
 			Remote: "192.0.2.1:1234", WaitsFor: actors.AwaitsStart,
 		}}
 		view := h.look()

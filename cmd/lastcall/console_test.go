@@ -143,7 +143,7 @@ func TestSessionsAreLoggedByHowTheyEnd(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			g, shown := observed(false)
-			g.observe(actors.SessionStarted{ID: "s", Remote: "client:1", Context: t.Context()})
+			g.observe(actors.SessionStarted{ID: "s", Info: actors.Info{Remote: "client:1", Context: t.Context()}})
 			g.observe(test.stopped)
 			got := records(t, shown)
 			if len(got) != 2 || got[0]["msg"] != "session started" || got[1]["msg"] != "session stopped" {
@@ -161,7 +161,7 @@ func TestSessionsAreLoggedByHowTheyEnd(t *testing.T) {
 }
 
 func stopped(outcome actors.Outcome, err error) actors.SessionStopped {
-	return actors.SessionStopped{SessionReport: actors.SessionReport{ID: "s", Outcome: outcome}, Err: err, Context: context.Background()}
+	return actors.SessionStopped{SessionReport: actors.SessionReport{ID: "s", Outcome: outcome}, Err: err, Info: actors.Info{Context: context.Background()}}
 }
 
 // What there is to know of a session that has ended is in one record.
@@ -170,10 +170,10 @@ func TestASessionsLastRecordHasEverything(t *testing.T) {
 	g, shown := observed(false)
 	g.observe(actors.SessionStopped{
 		SessionReport: actors.SessionReport{ID: "s", Workflow: "w1", Outcome: actors.Drained, Age: actors.Seconds(time.Hour), Took: actors.Seconds(time.Second)},
-		Remote:        "client:1", Transport: "websocket", AgentName: "agent:1", Code: 1001, Reason: "server shutdown",
+		Info:          actors.Info{Remote: "client:1", Transport: "websocket", AgentName: "agent:1", Context: trace.ContextWithSpanContext(context.Background(), span)},
+		Code:          1001, Reason: "server shutdown",
 		Traffic:   actors.Traffic{Received: actors.Flow{Messages: 1, Bytes: 10}, Sent: actors.Flow{Messages: 2, Bytes: 20}},
 		ToolCalls: 3,
-		Context:   trace.ContextWithSpanContext(context.Background(), span),
 		BadInput:  map[actors.BadInput]int{actors.UnknownField: 4},
 	})
 	record := records(t, shown)[0]

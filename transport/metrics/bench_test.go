@@ -16,7 +16,7 @@ func BenchmarkObserveASession(b *testing.B) {
 	m := open(b, quiet())
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Observe(actors.SessionStarted{ID: "s1", Transport: "websocket"})
+		m.Observe(actors.SessionStarted{ID: "s1", Info: actors.Info{Transport: "websocket"}})
 		for phase := actors.PhaseServing; phase <= actors.PhaseClosing; phase++ {
 			m.Observe(actors.SessionPhase{ID: "s1", Phase: phase})
 		}

@@ -345,7 +345,7 @@ func TestOpenMetricsIsServedToWhoAsksForIt(t *testing.T) {
 
 func TestTwoGatewaysHaveTheirOwnFigures(t *testing.T) {
 	one, two := open(t, quiet()), open(t, quiet())
-	one.Observe(actors.SessionStarted{Transport: "http"})
+	one.Observe(actors.SessionStarted{Info: actors.Info{Transport: "http"}})
 	scraped(t, one).has(t, figures{`lastcall_sessions_opened_total{transport="http"}`: 1})
 	scraped(t, two).has(t, figures{`lastcall_sessions_opened_total{transport="http"}`: 0})
 }
@@ -375,11 +375,11 @@ func TestHostileInputsAddNoSeries(t *testing.T) {
 
 func hostile(m *metrics.Metrics) {
 	id := noise()
-	m.Observe(actors.SessionStarted{ID: id, Transport: noise(), Remote: noise(), AgentName: noise()})
+	m.Observe(actors.SessionStarted{ID: id, Info: actors.Info{Kind: noise(), Transport: noise(), Remote: noise(), AgentName: noise()}})
 	m.Observe(actors.SessionPhase{ID: id, Workflow: noise(), Phase: actors.Phase(rand.N(5))})
 	m.Observe(actors.SessionStopped{
 		SessionReport: actors.SessionReport{ID: id, Workflow: noise(), Outcome: actors.Outcomes()[rand.N(7)], Age: actors.Seconds(rand.Int64())},
-		Transport:     noise(), Code: rand.N(1 << 16), Reason: noise(), Err: errors.New(noise()),
+		Info:          actors.Info{Transport: noise()}, Code: rand.N(1 << 16), Reason: noise(), Err: errors.New(noise()),
 		BadInput: map[actors.BadInput]int{actors.BadInput(noise()): 1},
 	})
 	m.Observe(actors.ToolUnavailable{Session: noise(), Err: errors.New(noise())})

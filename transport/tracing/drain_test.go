@@ -199,7 +199,7 @@ func TestNothingIsLostAtTheEndOfTheLastDrain(t *testing.T) {
 	for i := range sessions {
 		id := fmt.Sprint(i)
 		w.broadcast(
-			actors.SessionStarted{ID: id, At: time.Now(), Context: w.tracing.Context(request())},
+			actors.SessionStarted{ID: id, At: time.Now(), Info: actors.Info{Context: w.tracing.Context(request())}},
 			actors.SessionStopped{SessionReport: actors.SessionReport{ID: id, Outcome: actors.Drained}},
 		)
 	}

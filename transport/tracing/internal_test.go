@@ -81,7 +81,7 @@ func TestASessionThatEndedBeforeADrainIsNotLinked(t *testing.T) {
 
 func TestNothingIsKeptOfWhatHasEnded(t *testing.T) {
 	traced, _ := recorded()
-	traced.observe(actors.SessionStarted{ID: "a", Context: traced.Context(httptest.NewRequest("GET", "/", nil))})
+	traced.observe(actors.SessionStarted{ID: "a", Info: actors.Info{Context: traced.Context(httptest.NewRequest("GET", "/", nil))}})
 	traced.observe(actors.SessionStopped{SessionReport: actors.SessionReport{ID: "a"}})
 	if len(traced.sessions) != 0 {
 		t.Error("a session that has stopped is kept")

@@ -20,7 +20,7 @@ import (
 // session is one that starts and completes, for a request with these headers.
 func (w *watched) session(id string, headers ...string) {
 	w.broadcast(
-		actors.SessionStarted{ID: id, At: time.Now(), Context: w.tracing.Context(request(headers...))},
+		actors.SessionStarted{ID: id, At: time.Now(), Info: actors.Info{Context: w.tracing.Context(request(headers...))}},
 		actors.SessionStopped{SessionReport: actors.SessionReport{ID: id, Outcome: actors.Completed}},
 	)
 }
@@ -64,7 +64,7 @@ func TestTheEndOfASessionIsInItsSpan(t *testing.T) {
 			w := watch(t, "http://"+r.address)
 			c.stopped.ID, c.stopped.Took = "a", actors.Seconds(1500*time.Millisecond)
 			c.stopped.Traffic = actors.Traffic{Received: actors.Flow{Messages: 1, Bytes: 2}, Sent: actors.Flow{Messages: 3, Bytes: 4}}
-			w.broadcast(actors.SessionStarted{ID: "a", At: time.Now(), AgentName: "far", Context: w.tracing.Context(request())}, c.stopped)
+			w.broadcast(actors.SessionStarted{ID: "a", At: time.Now(), Info: actors.Info{AgentName: "far", Context: w.tracing.Context(request())}}, c.stopped)
 			w.drain(5 * time.Second)
 			session := r.span(t, "session")
 			wantStatus(t, session, c.code, c.message)
@@ -135,9 +135,9 @@ func TestTheSpanOfAMiddlewareIsTheParentAndIsLeftAlone(t *testing.T) {
 	others.Span = trace.SpanFromContext(trace.ContextWithSpanContext(context.Background(), id))
 	around := trace.ContextWithSpan(context.Background(), others)
 	w.broadcast(
-		actors.SessionStarted{ID: "a", At: time.Now(), Context: w.tracing.Context(request("traceparent", traceparent(clientTrace, clientSpan)).WithContext(around))},
+		actors.SessionStarted{ID: "a", At: time.Now(), Info: actors.Info{Context: w.tracing.Context(request("traceparent", traceparent(clientTrace, clientSpan)).WithContext(around))}},
 		actors.SessionStopped{SessionReport: actors.SessionReport{ID: "a"}},
-		actors.SessionStarted{ID: "b", At: time.Now(), Context: around}, // of a handler without Context
+		actors.SessionStarted{ID: "b", At: time.Now(), Info: actors.Info{Context: around}}, // of a handler without Context
 		actors.SessionStopped{SessionReport: actors.SessionReport{ID: "b"}},
 	)
 	w.drain(5 * time.Second)

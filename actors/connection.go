@@ -1,0 +1,128 @@
+package actors
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+
+	"github.com/anthdm/hollywood/actor"
+)
+
+// DefaultKind is the [Connection].Kind of a connection that names none.
+const DefaultKind = "connection"
+
+// Connection describes a connection of any protocol that [Ticket.Run] makes a session. Each field may
+// be left empty, for events, snapshots, selections and metrics to show as that.
+type Connection struct {
+	// Kind says what serves it, such as "terminal" or "log stream". A server has a few of them.
+	// Empty: [DefaultKind].
+	Kind string
+
+	Workflow  string // what it carries, such as a room or a file
+	Remote    string // the client's address
+	Transport string // what it is connected by, such as "websocket" or "sse"
+	AgentName string // what it is joined to
+
+	// Context is the parent of the context that the function gets, such as the request's. When it is
+	// done and the function returns its error, the client has gone. Nil: context.Background().
+	Context context.Context
+
+	// Cut cuts the connection at a kill, so that whatever the function is blocked in returns. It is
+	// called once at most, must not block, and may be called when the function has returned. Nil:
+	// nothing is cut, and a function that heeds neither its context nor [OutOfTime] is left behind.
+	Cut func()
+}
+
+// Run makes a session of a connection: it calls f on the caller's goroutine, and returns when f does,
+// with its error. A panic of f becomes a [*PanicError]. The session counts in everything that the
+// supervisor limits, drains, reports and shows.
+//
+// f's context is done when it is time to say goodbye. context.Cause then is a [*Stop]: why, what the
+// client is to be told, how long work under way may go on, and by when f is to return. A moment after
+// that the session is killed: [OutOfTime] of the context is done, Cut is called, and the drain waits no
+// longer.
+//
+// The outcome is [Completed] where f returns nil untold, [Drained] where it returns nil or its context's
+// error after it was told, [ClientGone] for a [*ClosedError], and else [Failed], or what a [*Fault] says.
+//
+// Run fails with [ErrTicketVoid] or [ErrClosed], without calling f, where there is no session to be had:
+// the caller then closes the connection.
+func (t *Ticket) Run(c Connection, f func(ctx context.Context) error) error {
+	parent := c.Context
+	if parent == nil {
+		parent = context.Background()
+	}
+	var connection *task
+	answer, err := ask[started](context.Background(), t.supervisor, func(reply chan<- started) any {
+		return startSession{t.id, c.info(), func(p place) member {
+			connection = newTask(p.id, p.supervisor, parent)
+			connection.cut = c.Cut
+			connection.gone = func() bool { return parent.Err() != nil }
+			return &connectionTask{task: connection, workflow: cutText(c.Workflow, maxWorkflow), place: p}
+		}, reply}
+	})
+	if err = cmp.Or(err, answer.err); err != nil {
+		return err
+	}
+	return connection.run(t.supervisor.engine, answer.pid, f)
+}
+
+// IsRefused tells whether Run, Start or Admit failed because there is no session to be had.
+func IsRefused(err error) bool {
+	for _, refused := range []error{ErrDraining, ErrFull, ErrPrincipalFull, ErrTicketVoid, ErrClosed} {
+		if errors.Is(err, refused) {
+			return true
+		}
+	}
+	return false
+}
+
+// CutConn returns a [Connection].Cut that closes a network connection. TLS's own goodbye could block, so
+// what is under it is closed.
+func CutConn(conn net.Conn) func() {
+	return func() {
+		if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok {
+			conn = encrypted.NetConn()
+		}
+		_ = conn.Close()
+	}
+}
+
+func (c *Connection) info() Info {
+	return Info{
+		Kind:      cmp.Or(c.Kind, DefaultKind),
+		Remote:    c.Remote,
+		Transport: c.Transport,
+		AgentName: c.AgentName,
+		Context:   c.Context,
+	}
+}
+
+// connectionTask is a connection's task as the supervisor's member.
+type connectionTask struct {
+	*task
+	place
+	workflow string
+}
+
+// Receive implements [actor.Receiver].
+func (c *connectionTask) Receive(ctx *actor.Context) {
+	if _, begins := ctx.Message().(actor.Started); begins {
+		engine := ctx.Engine()
+		c.announce = func(is phase) {
+			engine.BroadcastEvent(SessionPhase{ID: c.id, Workflow: c.workflow, Phase: is.Phase, At: is.since, Context: c.values})
+		}
+		c.end.Workflow = c.workflow
+	}
+	c.task.Receive(ctx)
+}
+
+func (c *connectionTask) standing() standing {
+	is := c.now.Load()
+	s := standing{phase: is.Phase, since: is.since, workflow: c.workflow}
+	if is.Phase == PhaseStopping {
+		s.waitsFor = AwaitsHandler
+	}
+	return s
+}

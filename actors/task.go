@@ -1,0 +1,164 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/anthdm/hollywood/actor"
+)
+
+// task is the actor of a function that runs under a context: a [Service], or a connection's function
+// in [Ticket.Run]. The context is done when the function is to finish, with a [*Stop] as its cause;
+// [OutOfTime] of it is done when no time is left.
+type task struct {
+	supervisor *actor.PID
+	spawned    func(context.Context) error // run on a goroutine of the task's own. nil: the caller runs it
+	cut        func()                      // cuts the connection at a kill. nil: there is none
+	gone       func() bool                 // tells whether the peer has gone. nil: there is none
+	announce   func(phase)                 // tells of a new phase. nil: it is not told
+
+	context context.Context         // what the function is called with
+	finish  context.CancelCauseFunc // tells it to finish
+	expire  context.CancelCauseFunc // tells it that there is no time left
+	done    chan struct{}           // closed when it has returned
+	told    bool
+	end     Stopped
+	now     atomic.Pointer[phase]
+}
+
+// phase is where a task has come to, and when.
+type phase struct {
+	Phase
+	since time.Time
+}
+
+// returned is a task's own message that its function has returned.
+type returned struct{ err error }
+
+func newTask(id string, supervisor *actor.PID, parent context.Context) *task {
+	t := &task{supervisor: supervisor, done: make(chan struct{}), end: Stopped{ID: id, Outcome: Completed}}
+	limit, expire := context.WithCancelCause(context.WithoutCancel(parent))
+	t.expire = expire
+	t.context, t.finish = context.WithCancelCause(context.WithValue(parent, outOfTime{}, limit))
+	t.now.Store(&phase{PhaseServing, time.Now()})
+	return t
+}
+
+// Receive implements [actor.Receiver].
+func (t *task) Receive(c *actor.Context) {
+	switch m := c.Message().(type) {
+	case actor.Started:
+		if t.spawned != nil {
+			go func() { _ = t.run(c.Engine(), c.PID(), t.spawned) }()
+		}
+	case Stop:
+		t.stop(m)
+	case returned:
+		t.returned(m.err)
+		c.Engine().Poison(c.PID())
+	case actor.Stopped:
+		t.stopped(c.Engine())
+	}
+}
+
+func (t *task) stop(m Stop) {
+	if m.Cause == CauseKill {
+		t.kill(m)
+		return
+	}
+	if !t.told {
+		t.told = true
+		t.move(PhaseStopping)
+	}
+	t.finish(&m) // the first one counts
+}
+
+// kill tells the function that no time is left, and cuts its connection.
+func (t *task) kill(m Stop) {
+	t.end.Outcome = Killed
+	t.move(PhaseStopping)
+	t.finish(&m)
+	t.expire(&m)
+	if t.cut != nil {
+		defer func() {
+			if v := recover(); v != nil && t.end.Err == nil {
+				t.end.Err = newPanicError(v)
+			}
+		}()
+		t.cut()
+	}
+}
+
+func (t *task) move(to Phase) {
+	if t.now.Load().Phase == to {
+		return
+	}
+	is := &phase{to, time.Now()}
+	t.now.Store(is)
+	if t.announce != nil {
+		t.announce(*is)
+	}
+}
+
+// stopped is the last thing an actor does. If somebody else ended it, the function is cut, and its
+// return is waited for elsewhere.
+func (t *task) stopped(engine *actor.Engine) {
+	select {
+	case <-t.done:
+		t.expire(nil)
+		t.finish(nil) // a context that is never cancelled is never freed
+		engine.Send(t.supervisor, t.end)
+	default:
+		t.kill(Stop{Cause: CauseKill})
+		go func() {
+			<-t.done
+			engine.Send(t.supervisor, t.end)
+		}()
+	}
+}
+
+// run calls the function. Its return, or its panic, is the last that happens of it.
+func (t *task) run(engine *actor.Engine, self *actor.PID, f func(context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(v)
+		}
+		close(t.done)
+		engine.Send(self, returned{err})
+	}()
+	return f(t.context)
+}
+
+// returned decides how the function has ended. Once it was told to stop, it may well return its
+// context's error.
+func (t *task) returned(err error) {
+	over := t.context.Err() != nil && isContextError(err)
+	var closed *ClosedError
+	switch {
+	case t.end.Outcome == Killed:
+		if !over && t.end.Err == nil {
+			t.end.Err = err
+		}
+	case t.told && (err == nil || over):
+		t.end.Outcome = Drained
+	case errors.As(err, &closed):
+		t.end.Outcome, t.end.Code, t.end.Reason = ClientGone, closed.Code, closed.Reason
+		if t.told {
+			t.end.Outcome = Drained
+		}
+	case err != nil && over && t.gone != nil && t.gone():
+		t.end.Outcome = ClientGone
+	case err != nil:
+		t.fail(err)
+	}
+}
+
+func (t *task) fail(err error) {
+	t.end.Outcome, t.end.Err = Failed, err
+	if errors.As(err, new(*Fault)) {
+		end := faultEnding(err)
+		t.end.Outcome, t.end.Code, t.end.Reason = end.outcome, end.code, end.reason
+	}
+}
