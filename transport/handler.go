@@ -5,23 +5,15 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 )
 
 // DefaultPath is where the platform's clients open their WebSocket.
 const DefaultPath = "/api/v4/ai/duo_workflows/ws"
-
-// What a refused client is asked to wait: a draining instance is replaced at once, a full one takes
-// a while.
-const (
-	retryAfterDraining = 1 * time.Second
-	retryAfterFull     = 5 * time.Second
-)
 
 // Handler upgrades requests to sessions. It returns as soon as the session owns the connection.
 // While the supervisor drains, or is full, the answer is 503 with Retry-After, and the connection
@@ -184,17 +176,15 @@ func (h *Handler) deny(w http.ResponseWriter, err error) {
 
 // refuse answers a request that gets no ticket.
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
-	reason, status, wait, text := RefusedDraining, http.StatusServiceUnavailable, retryAfterDraining, "draining, try again"
+	reason := RefusedDraining
 	switch {
 	case errors.Is(err, actors.ErrFull):
-		reason, wait, text = RefusedFull, retryAfterFull, "full, try again later"
+		reason = RefusedFull
 	case errors.Is(err, actors.ErrPrincipalFull):
-		reason, status, wait, text = RefusedPrincipalFull, http.StatusTooManyRequests, retryAfterFull, "too many sessions, try again later"
+		reason = RefusedPrincipalFull
 	}
 	h.refused(reason)
-	w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())))
-	w.Header().Set("Connection", "close")
-	http.Error(w, text, status)
+	httpsession.Refuse(w, err)
 }
 
 func (h *Handler) refused(reason Refusal) {
