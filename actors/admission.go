@@ -1,8 +1,8 @@
 package actors
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
@@ -21,21 +21,22 @@ type Ticket struct {
 	id         uint64
 }
 
-// Start makes a session of what the upgrade brought and returns its ID. From here on the session
-// owns all of parts, also if a drain has begun since: the session is then drained at once. On an
-// error ([ErrTicketVoid], [ErrClosed]) the caller still owns it, and should close the connection
-// with [CloseGoingAway].
-func (t *Ticket) Start(parts Session) (id string, err error) {
-	if parts.Client == nil || parts.Agent == nil {
-		return "", errors.New("a session needs a Client and an Agent")
-	}
+// Start makes a session of a member, whose actor it spawns, and returns its ID. member is called on the
+// supervisor's goroutine, and must not block. From here on the session owns all that the member holds, also
+// if a drain has begun since: the session is then told at once. On an error ([ErrTicketVoid], [ErrClosed])
+// member was not called: the caller still owns it, and should close the connection with [CloseGoingAway].
+//
+// It is for protocols with an actor of their own, such as package relay's; [Ticket.Run] is for a function.
+func (t *Ticket) Start(info Info, member func(Place) Member) (id string, err error) {
+	answer, err := t.start(info, member)
+	return answer.id, err
+}
+
+func (t *Ticket) start(info Info, member func(Place) Member) (started, error) {
 	answer, err := ask[started](context.Background(), t.supervisor, func(reply chan<- started) any {
-		return startSession{t.id, parts.info(), func(p place) member { return newSession(p, parts) }, reply}
+		return startSession{t.id, info, member, reply}
 	})
-	if err != nil {
-		return "", err
-	}
-	return answer.id, answer.err
+	return answer, cmp.Or(err, answer.err)
 }
 
 // Cancel gives an unused ticket back. After Start it does nothing.
@@ -62,7 +63,7 @@ type admission struct {
 type startSession struct {
 	ticket uint64
 	info   Info
-	member func(place) member
+	member func(Place) Member
 	reply  chan<- started
 }
 
@@ -106,7 +107,14 @@ func (s *supervisor) startSession(m startSession) started {
 	if m.info.Context != nil {
 		c.info.Context = context.WithoutCancel(m.info.Context)
 	}
-	c.member = m.member(place{id: c.id, supervisor: s.self, limits: &s.options, values: c.info.Context, began: c.began})
+	c.member = m.member(Place{
+		ID:           c.id,
+		Supervisor:   s.self,
+		StopTimeout:  s.options.StopTimeout,
+		CloseTimeout: s.options.CloseTimeout,
+		Context:      c.info.Context,
+		Began:        c.began,
+	})
 	s.sessions[c.id] = c
 	s.engine.BroadcastEvent(SessionStarted{ID: c.id, Info: c.info, At: c.began})
 	c.pid = s.spawn(c.member, "session", c.id)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // ticket is one that must be given.
@@ -32,7 +33,7 @@ func TestATicketIsGoodForTenSecondsAndOnce(t *testing.T) {
 		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		for name, ticket := range map[string]*actors.Ticket{"used": used, "void": void, "cancelled": cancelled} {
-			if _, err := ticket.Start(h.prepare().parts()); err != actors.ErrTicketVoid {
+			if _, err := relay.Start(ticket, h.prepare().parts()); err != actors.ErrTicketVoid {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -118,7 +119,7 @@ func TestADrainWaitsASecondForATicket(t *testing.T) {
 		if _, took, err := h.drain(actors.Drain{}); took != time.Second || err != nil {
 			t.Errorf("took %v, %v", took, err)
 		}
-		if _, err := ticket.Start(h.prepare().parts()); err != actors.ErrTicketVoid {
+		if _, err := relay.Start(ticket, h.prepare().parts()); err != actors.ErrTicketVoid {
 			t.Errorf("used too late: %v", err)
 		}
 	})
@@ -142,7 +143,7 @@ func TestATicketIsVoidAtTheDeadline(t *testing.T) {
 		if _, took, err := h.drain(within(500 * time.Millisecond)); took > 600*time.Millisecond || err != nil {
 			t.Errorf("took %v, %v", took, err)
 		}
-		if _, err := ticket.Start(h.prepare().parts()); err != actors.ErrTicketVoid {
+		if _, err := relay.Start(ticket, h.prepare().parts()); err != actors.ErrTicketVoid {
 			t.Errorf("%v", err)
 		}
 	})
@@ -153,7 +154,7 @@ func TestAClosedSupervisorStartsNothing(t *testing.T) {
 		h := open(t, actors.Options{})
 		ticket := h.ticket()
 		h.Close()
-		if _, err := ticket.Start(h.prepare().parts()); err != actors.ErrClosed {
+		if _, err := relay.Start(ticket, h.prepare().parts()); err != actors.ErrClosed {
 			t.Errorf("start: %v", err)
 		}
 		if err := h.Add("late", actors.AfterSessions, actors.ServiceFunc(nil)); err != actors.ErrClosed {
@@ -167,8 +168,8 @@ func TestASessionNeedsBothEnds(t *testing.T) {
 		h := open(t, actors.Options{})
 		ticket := h.ticket()
 		parts := h.prepare().parts()
-		for _, parts := range []actors.Session{{Client: parts.Client}, {Agent: parts.Agent}} {
-			if _, err := ticket.Start(parts); err == nil {
+		for _, parts := range []relay.Session{{Client: parts.Client}, {Agent: parts.Agent}} {
+			if _, err := relay.Start(ticket, parts); err == nil {
 				t.Error("started without one")
 			}
 		}
@@ -209,7 +210,7 @@ func TestNoSessionSlipsBetweenAdmissionAndDrain(t *testing.T) {
 					time.Sleep(time.Millisecond) // the upgrade
 				}
 				s.client.says <- startRequest("w1")
-				if s.id, err = ticket.Start(s.parts()); err != nil {
+				if s.id, err = relay.Start(ticket, s.parts()); err != nil {
 					t.Error(err)
 				}
 			}()

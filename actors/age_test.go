@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // Sessions that began together reach their age limit within a tenth of it, and not all at once.
@@ -47,7 +48,7 @@ func TestAWorkflowAtTheAgeLimitGetsItsGrace(t *testing.T) {
 		s.agent.stopping = 9 * time.Second // of the 10 that it may take
 		s.serve()
 		time.Sleep(time.Hour)
-		if view := h.look().Sessions[0]; view.WaitsFor != actors.AwaitsWorkflow || view.Told.IsZero() {
+		if view := h.look().Sessions[0]; view.WaitsFor != relay.AwaitsWorkflow || view.Told.IsZero() {
 			t.Errorf("%+v", view)
 		}
 		time.Sleep(10*time.Minute + 9*time.Second)

@@ -157,11 +157,11 @@ func StopBy(began, deadline time.Time, stop, close time.Duration) time.Time {
 		return due
 	}
 	forClient := min(close, deadline.Sub(began)/2)
-	return earlier(due, deadline.Add(-forClient))
+	return Earlier(due, deadline.Add(-forClient))
 }
 
-// earlier returns the first of two moments; a zero one never comes.
-func earlier(a, b time.Time) time.Time {
+// Earlier returns the first of two moments; a zero one never comes.
+func Earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}

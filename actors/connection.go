@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 
 	"github.com/anthdm/hollywood/actor"
 )
@@ -54,21 +53,19 @@ func (t *Ticket) Run(c Connection, f func(ctx context.Context) error) error {
 		parent = context.Background()
 	}
 	var connection *task
-	answer, err := ask[started](context.Background(), t.supervisor, func(reply chan<- started) any {
-		return startSession{t.id, c.info(), func(p place) member {
-			connection = newTask(p.id, p.supervisor, parent)
-			connection.cut = c.Cut
-			connection.gone = func() bool { return parent.Err() != nil }
-			return &connectionTask{task: connection, workflow: cutText(c.Workflow, maxWorkflow), place: p}
-		}, reply}
+	answer, err := t.start(c.info(), func(p Place) Member {
+		connection = newTask(p.ID, p.Supervisor, parent)
+		connection.cut = c.Cut
+		connection.gone = func() bool { return parent.Err() != nil }
+		return &connectionTask{task: connection, workflow: CutText(c.Workflow, MaxWorkflow), place: p}
 	})
-	if err = cmp.Or(err, answer.err); err != nil {
+	if err != nil {
 		return err
 	}
 	return connection.run(t.supervisor.engine, answer.pid, f)
 }
 
-// IsRefused tells whether Run, Start or Admit failed because there is no session to be had.
+// IsRefused tells whether Admit, Start or Run failed because there is no session to be had.
 func IsRefused(err error) bool {
 	for _, refused := range []error{ErrDraining, ErrFull, ErrPrincipalFull, ErrTicketVoid, ErrClosed} {
 		if errors.Is(err, refused) {
@@ -76,17 +73,6 @@ func IsRefused(err error) bool {
 		}
 	}
 	return false
-}
-
-// CutConn returns a [Connection].Cut that closes a network connection. TLS's own goodbye could block, so
-// what is under it is closed.
-func CutConn(conn net.Conn) func() {
-	return func() {
-		if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok {
-			conn = encrypted.NetConn()
-		}
-		_ = conn.Close()
-	}
 }
 
 func (c *Connection) info() Info {
@@ -102,7 +88,7 @@ func (c *Connection) info() Info {
 // connectionTask is a connection's task as the supervisor's member.
 type connectionTask struct {
 	*task
-	place
+	place    Place
 	workflow string
 }
 
@@ -111,18 +97,19 @@ func (c *connectionTask) Receive(ctx *actor.Context) {
 	if _, begins := ctx.Message().(actor.Started); begins {
 		engine := ctx.Engine()
 		c.announce = func(is phase) {
-			engine.BroadcastEvent(SessionPhase{ID: c.id, Workflow: c.workflow, Phase: is.Phase, At: is.since, Context: c.values})
+			engine.BroadcastEvent(SessionPhase{ID: c.place.ID, Workflow: c.workflow, Phase: is.Phase, At: is.since, Context: c.place.Context})
 		}
 		c.end.Workflow = c.workflow
 	}
 	c.task.Receive(ctx)
 }
 
-func (c *connectionTask) standing() standing {
+// Standing implements [Member].
+func (c *connectionTask) Standing() Standing {
 	is := c.now.Load()
-	s := standing{phase: is.Phase, since: is.since, workflow: c.workflow}
+	s := Standing{Phase: is.Phase, Since: is.since, Workflow: c.workflow}
 	if is.Phase == PhaseStopping {
-		s.waitsFor = AwaitsHandler
+		s.WaitsFor = AwaitsHandler
 	}
 	return s
 }

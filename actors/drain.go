@@ -47,8 +47,8 @@ type Drain struct {
 type Selection struct {
 	IDs       []string      // nil: any
 	OlderThan time.Duration // 0: of any age
-	Agent     string        // as given in [Session].AgentName. Empty: any
-	Kind      string        // [KindDAP], or as given in [Connection].Kind. Empty: any
+	Agent     string        // [Info].AgentName. Empty: any
+	Kind      string        // [Info].Kind. Empty: any
 	Most      int           // this many at most, the oldest. 0: all
 }
 
@@ -67,7 +67,7 @@ var ErrFinal = errors.New("the drain is final: it stops the services too")
 // [ErrDraining] while everything drains.
 func (s *Supervisor) Drain(ctx context.Context, d Drain) (*Report, error) {
 	if deadline, ok := ctx.Deadline(); ok {
-		d.Deadline = earlier(d.Deadline, deadline)
+		d.Deadline = Earlier(d.Deadline, deadline)
 	}
 	reports := make(chan *Report, 1)
 	begun, err := s.begin(context.WithoutCancel(ctx), d, reports)

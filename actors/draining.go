@@ -200,14 +200,14 @@ func (s *supervisor) tell(c *child, stop Stop) {
 func (s *supervisor) giveUp(d *drain, c *child) {
 	m := Stopped{ID: c.id, Outcome: Killed}
 	if c.member != nil {
-		m.Workflow = c.member.standing().workflow
+		m.Workflow = c.member.Standing().Workflow
 	}
 	s.stopped(c, m, d)
 }
 
 // arm sets the drain's one timer to what comes next: its plan's wake, or its progress.
 func (s *supervisor) arm(d *drain) {
-	next := earlier(d.wakeAt, d.progressAt)
+	next := Earlier(d.wakeAt, d.progressAt)
 	switch {
 	case d.isOver() || next.IsZero():
 		halt(d.timer)

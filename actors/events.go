@@ -39,15 +39,6 @@ type SessionStopped struct {
 	BadInput map[BadInput]int
 }
 
-// ToolUnavailable says that a tool, or a part of it, could not be opened. The session goes on
-// without.
-type ToolUnavailable struct {
-	Session  string
-	Workflow string
-	Err      error
-	Context  context.Context // carries [Session].Context's values, and never ends
-}
-
 // ServiceStopped says that a service's Serve has returned. Where Outcome is neither [Drained] nor
 // [Killed], nobody had told it to.
 type ServiceStopped struct {
@@ -80,3 +71,6 @@ type Resumed struct{ At time.Time }
 type SupervisorPanicked struct {
 	Err *PanicError
 }
+
+// BadInput is a kind of input that is wrong. Each is counted.
+type BadInput string

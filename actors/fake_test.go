@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
@@ -172,7 +172,7 @@ func newAgent(j *journal) *fakeAgent {
 	return &fakeAgent{journal: j, opened: make(chan *fakeStream, 1)}
 }
 
-func (a *fakeAgent) Open(ctx context.Context) (actors.Stream, error) {
+func (a *fakeAgent) Open(ctx context.Context) (relay.Stream, error) {
 	if a.openPanic {
 		panic("in Agent.Open")
 	}
@@ -267,7 +267,7 @@ type fakeLeaser struct {
 	lost       func(error)   // what the session gave for a lease that is lost
 }
 
-func (l *fakeLeaser) Acquire(_ context.Context, workflow string, lost func(error)) (actors.Lease, error) {
+func (l *fakeLeaser) Acquire(_ context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	time.Sleep(l.acquires)
 	if l.acquireErr != nil {
 		return nil, l.acquireErr

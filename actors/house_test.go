@@ -12,6 +12,7 @@ import (
 	"github.com/anthdm/hollywood/actor"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
@@ -65,9 +66,9 @@ type joined struct {
 	client *fakeClient
 	agent  *fakeAgent
 	leaser *fakeLeaser // nil: not leased
-	tools  []actors.Tool
+	tools  []relay.Tool
 	check  func(*dap.StartWorkflowRequest) error // the session's Prepare
-	labels actors.Session                        // its Context and names
+	labels relay.Session                         // its Context and names
 	stream *fakeStream                           // after serve
 }
 
@@ -98,12 +99,12 @@ func (s *joined) join() *joined {
 func (s *joined) use(ticket *actors.Ticket) {
 	s.house.t.Helper()
 	var err error
-	if s.id, err = ticket.Start(s.parts()); err != nil {
+	if s.id, err = relay.Start(ticket, s.parts()); err != nil {
 		s.house.t.Fatal(err)
 	}
 }
 
-func (s *joined) parts() actors.Session {
+func (s *joined) parts() relay.Session {
 	parts := s.labels
 	parts.Client, parts.Agent, parts.Remote = s.client, s.agent, "192.0.2.1:1234"
 	parts.Tools, parts.Prepare = s.tools, s.check

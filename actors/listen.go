@@ -43,7 +43,7 @@ func hear(engine *actor.Engine, f func(event any), event any) {
 	defer func() {
 		v := recover()
 		if _, again := event.(SupervisorPanicked); v != nil && !again {
-			engine.BroadcastEvent(SupervisorPanicked{newPanicError(v)})
+			engine.BroadcastEvent(SupervisorPanicked{NewPanicError(v)})
 		}
 	}()
 	f(event)

@@ -18,30 +18,37 @@ type Info struct {
 	Context context.Context
 }
 
-// member is a session as its supervisor knows it: an actor that is sent a [Stop], and sends [Stopped] as
-// the last thing it does.
-type member interface {
+// Member is a session as its supervisor knows it: an actor. It is sent a [Stop] by value, maybe more
+// than one, the last of which may be a kill. It sends its supervisor one [Stopped], with its ID, as the
+// last thing it does. Its Receive must neither block nor panic.
+type Member interface {
 	actor.Receiver
 
-	// standing may be called at any time by the supervisor, and must not block.
-	standing() standing
+	// Standing tells how the session stands. The supervisor may ask at any time, from its own
+	// goroutine; it must not block.
+	Standing() Standing
 }
 
-// place is what a member is given by its supervisor.
-type place struct {
-	id         string
-	supervisor *actor.PID
-	limits     *Options
-	values     context.Context // carries [Info].Context's values, and never ends
-	began      time.Time
+// Place is what a [Member] is given by its supervisor.
+type Place struct {
+	ID         string
+	Supervisor *actor.PID
+
+	// What the member has to stop in order, and then to say goodbye to its client, from
+	// [Options]. A drain's deadline leaves both their time, as far as there is any: see [StopBy].
+	StopTimeout  time.Duration
+	CloseTimeout time.Duration
+
+	Context context.Context // carries [Info].Context's values, and never ends
+	Began   time.Time
 }
 
-// standing is how a session stands at one moment.
-type standing struct {
-	phase        Phase
-	since        time.Time // when it came to its phase
-	waitsFor     Awaited
-	workflow     string
-	traffic      Traffic
-	toolsRunning int
+// Standing is how a session stands at one moment.
+type Standing struct {
+	Workflow     string // what it carries
+	Phase        Phase
+	Since        time.Time // when it came to its phase
+	WaitsFor     Awaited
+	Traffic      Traffic
+	ToolsRunning int
 }

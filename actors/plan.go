@@ -135,24 +135,24 @@ func (p *plan) closed() bool { return p.phase > phaseDelay }
 func (p *plan) wake() time.Time {
 	switch p.phase {
 	case phaseDelay:
-		return earlier(p.delayUntil(), p.killAt)
+		return Earlier(p.delayUntil(), p.killAt)
 	case phaseTelling, phaseStopping:
 		at := p.killAt
 		if p.untold > 0 {
-			at = earlier(at, p.batchAt)
+			at = Earlier(at, p.batchAt)
 		}
 		if p.tickets > 0 {
-			at = earlier(at, p.voidAt)
+			at = Earlier(at, p.voidAt)
 		}
 		return at
 	case phaseKilling:
 		if p.stopsServices() {
-			return earlier(p.giveUpAt, p.deadline)
+			return Earlier(p.giveUpAt, p.deadline)
 		}
 		return p.giveUpAt
 	case phaseServices:
 		if p.nextService() >= 0 {
-			return earlier(p.serviceAt, p.deadline)
+			return Earlier(p.serviceAt, p.deadline)
 		}
 		return p.deadline
 	case phaseEnding:
@@ -163,14 +163,14 @@ func (p *plan) wake() time.Time {
 
 func (p *plan) lastCall() time.Time { return lastCall(p.killAt, p.stop, p.close) }
 
-func (p *plan) delayUntil() time.Time { return earlier(p.closeAt, p.lastCall()) }
+func (p *plan) delayUntil() time.Time { return Earlier(p.closeAt, p.lastCall()) }
 
 // stopNow is what a session, or a service with the sessions, is told.
 func (p *plan) stopNow() Stop {
 	return Stop{
 		Cause:      p.cause,
 		Reason:     p.reason,
-		GraceUntil: earlier(p.graceUntil, p.lastCall()),
+		GraceUntil: Earlier(p.graceUntil, p.lastCall()),
 		Deadline:   inOrderBy(p.killAt),
 	}
 }
@@ -253,15 +253,15 @@ func (t *planTurn) gone(id string) {
 // it makes a standby final, the services have until its own deadline: they were not told before.
 func (t *planTurn) shorten(later *plan) {
 	final := t.kind == drainStandby && later.kind == drainFinal
-	t.closeAt = earlier(t.closeAt, later.closeAt)
-	t.graceUntil = earlier(t.graceUntil, later.graceUntil)
+	t.closeAt = Earlier(t.closeAt, later.closeAt)
+	t.graceUntil = Earlier(t.graceUntil, later.graceUntil)
 	switch {
 	case final:
 		t.kind, t.deadline = drainFinal, later.deadline
 	case t.now.Before(t.deadline): // a time that is up stays as it is
-		t.deadline = earlier(t.deadline, later.deadline)
+		t.deadline = Earlier(t.deadline, later.deadline)
 	}
-	t.killAt = earlier(t.killAt, killAt(t.now, t.deadline, t.stopsServices() && len(t.after) > 0))
+	t.killAt = Earlier(t.killAt, killAt(t.now, t.deadline, t.stopsServices() && len(t.after) > 0))
 	if final {
 		t.takeWith()
 	}
@@ -374,7 +374,7 @@ func (t *planTurn) tellBatch() {
 func (t *planTurn) planNextBatch() {
 	if t.phase == phaseTelling && t.untold > 0 && t.batchSize > 0 {
 		wait := batchWait(t.batchInterval, t.lastCall().Sub(t.now), t.untold, t.batchSize)
-		t.batchAt = earlier(t.batchAt, t.now.Add(wait))
+		t.batchAt = Earlier(t.batchAt, t.now.Add(wait))
 	}
 }
 

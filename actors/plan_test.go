@@ -177,7 +177,7 @@ func (w *planWorld) addLater(add func(string, planEvent, func(*planWorld)), kind
 		if final {
 			w.end = later.deadline
 		} else if w.now.Before(w.end) {
-			w.end = earlier(w.end, later.deadline)
+			w.end = Earlier(w.end, later.deadline)
 		}
 	})
 }

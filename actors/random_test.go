@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // deed is something that happens in a random schedule, to one session or to the house.
@@ -56,13 +57,13 @@ func (n nature) session(h *house) *joined {
 	s.client.reads, s.client.mute, s.client.panicIn = n.reads, n.mute, n.panics
 	s.client.failing, s.agent.openPanic = n.fails == "write", n.panics == "open"
 	if n.fails == "open" {
-		s.agent.openErr = actors.AgentUnavailable(nil)
+		s.agent.openErr = relay.AgentUnavailable(nil)
 	}
 	if n.leased {
 		l := s.leased()
 		l.releases, l.panics = n.releases, n.panics == "release"
 		if n.fails == "acquire" {
-			l.acquireErr = actors.LeaseHeld(nil)
+			l.acquireErr = relay.LeaseHeld(nil)
 		}
 		if n.fails == "release" {
 			l.releaseErr = errors.New("store is down")
@@ -96,7 +97,7 @@ func (s *joined) do(what string) {
 	case "talk":
 		hear(heartbeat(1))
 	case "silence":
-		hear(actors.ErrSilent)
+		hear(relay.ErrSilent)
 	case "garbage":
 		hear(&actors.Fault{Code: 1007, Reason: "not JSON"})
 	case "leave":

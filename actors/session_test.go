@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 func TestASessionRunsFromStartRequestToTheAgentsEnd(t *testing.T) {
@@ -48,7 +49,7 @@ func TestHowTheAgentGoesIsToldToTheClient(t *testing.T) {
 		logged  bool
 	}{
 		"in order":           {io.EOF, "1000 ", actors.Completed, false},
-		"unavailable":        {actors.AgentUnavailable(errors.New("10.0.0.1: refused")), "1001 agent unavailable", actors.Failed, true},
+		"unavailable":        {relay.AgentUnavailable(errors.New("10.0.0.1: refused")), "1001 agent unavailable", actors.Failed, true},
 		"quota":              {&actors.Fault{Code: 1008, Reason: "usage quota exceeded"}, "1008 usage quota exceeded", actors.Refused, true},
 		"fault":              {&actors.Fault{Code: 1011, Reason: "agent error: INTERNAL"}, "1011 agent error: INTERNAL", actors.Failed, true},
 		"invalid input":      {&actors.Fault{Code: 4400, Reason: "no such goal"}, "4400 no such goal", actors.Refused, true},
@@ -81,7 +82,7 @@ func TestHowTheClientGoesIsWhatTheAgentIsStoppedWith(t *testing.T) {
 		"closed no code": {&actors.ClosedError{Code: 1005}, "WORKHORSE_WEBSOCKET_CLOSE_1000", "", actors.ClientGone},
 		"closed 4000":    {&actors.ClosedError{Code: 4000}, "WORKHORSE_WEBSOCKET_PING_FAILED", "", actors.ClientGone},
 		"lost":           {io.ErrUnexpectedEOF, "WORKHORSE_WEBSOCKET_PING_FAILED", "", actors.ClientGone},
-		"silent":         {actors.ErrSilent, "WORKHORSE_WEBSOCKET_PONG_TIMEOUT", "", actors.ClientGone},
+		"silent":         {relay.ErrSilent, "WORKHORSE_WEBSOCKET_PONG_TIMEOUT", "", actors.ClientGone},
 		"faulty":         {&actors.Fault{Code: 1007, Reason: "not JSON"}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1007 not JSON", actors.Failed},
 		"too big":        {&actors.Fault{Code: 1009}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1009 ", actors.Failed},
 	} {
@@ -151,7 +152,8 @@ func TestAClientThatStartsNothingIsRefusedAtTheStartTimeout(t *testing.T) {
 
 func TestAnAgentThatHangsInOpeningIsUnavailableAtTheStartTimeout(t *testing.T) {
 	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{StartTimeout: 7 * time.Second}).prepare()
+		s := open(t, actors.Options{}).prepare()
+		s.labels.Limits.StartTimeout = 7 * time.Second
 		s.agent.opens = time.Hour
 		s.leased()
 		s.start()
@@ -184,7 +186,7 @@ func TestAnAgentThatCannotBeOpened(t *testing.T) {
 		told    string
 		outcome actors.Outcome
 	}{
-		"unavailable": {actors.AgentUnavailable(errors.New("refused")), "1001 agent unavailable", actors.Failed},
+		"unavailable": {relay.AgentUnavailable(errors.New("refused")), "1001 agent unavailable", actors.Failed},
 		"refuses":     {&actors.Fault{Code: 4400, Reason: "no"}, "4400 no", actors.Refused},
 		"internal":    {errors.New("no route"), "1011 internal error", actors.Failed},
 	} {
@@ -274,7 +276,7 @@ func TestAnAgentThatNeverStopsIsCancelledAlsoWhenItsClientIsGone(t *testing.T) {
 		s.leased()
 		s.agent.ignores = true
 		s.serve()
-		s.client.says <- actors.ErrSilent
+		s.client.says <- relay.ErrSilent
 		time.Sleep(time.Minute)
 		s.has("3s agent cancelled", "3s lease released")
 		s.hasNot("client told")
@@ -312,7 +314,7 @@ func TestAClientThatNeverAnswersIsCutAtTheCloseTimeout(t *testing.T) {
 func TestALeaseHeldElsewhereRefusesTheSession(t *testing.T) {
 	in(t, func(t *testing.T) {
 		s := open(t, actors.Options{}).prepare()
-		s.leased().acquireErr = actors.LeaseHeld(errors.New("by instance 7"))
+		s.leased().acquireErr = relay.LeaseHeld(errors.New("by instance 7"))
 		s.start()
 		s.saw("0s client told 1013 workflow is running elsewhere", "0s client cut")
 		s.endsAs(actors.Refused)
@@ -458,7 +460,7 @@ func TestAPoisonedSessionLetsGoOfEverything(t *testing.T) {
 		"stopping": func(s *joined) {
 			s.agent.ignores = true
 			s.serve()
-			s.client.says <- actors.ErrSilent
+			s.client.says <- relay.ErrSilent
 		},
 		"closing": func(s *joined) {
 			s.client.mute = true

@@ -29,9 +29,6 @@ type Options struct {
 	// principal. 0: no limit.
 	MaxSessionsPerPrincipal int
 
-	// StartTimeout is what a session has until its startRequest is with the agent. 0: 30 s.
-	StartTimeout time.Duration
-
 	// StopTimeout is what an agent has to end its stream once it was told to stop; then the stream
 	// is cancelled. 0: 10 s.
 	StopTimeout time.Duration
@@ -39,13 +36,6 @@ type Options struct {
 	// CloseTimeout is what a session has to release its lease and a client to answer the close
 	// frame; then the connection is cut. 0: 5 s.
 	CloseTimeout time.Duration
-
-	// ToolConcurrency is how many tool calls a session runs at a time; the agent's next message
-	// waits for a place. 0: 8.
-	ToolConcurrency int
-
-	// ToolTimeout is what a tool call has; then it is answered with an error. 0: 60 s.
-	ToolTimeout time.Duration
 
 	// MaxSessionAge is the age at which a session is drained alone, with AgeGrace for a running
 	// workflow, and told [ReasonAge]; for some sessions it is up to a tenth less, so that those that
@@ -56,12 +46,8 @@ type Options struct {
 
 // The defaults of [Options].
 const (
-	DefaultStartTimeout = 30 * time.Second
 	DefaultStopTimeout  = 10 * time.Second
 	DefaultCloseTimeout = 5 * time.Second
-	DefaultToolTimeout  = 60 * time.Second
-
-	DefaultToolConcurrency = 8
 )
 
 // inboxSize is the number of messages that a session's inbox starts with; hollywood's default
@@ -90,8 +76,8 @@ type Supervisor struct {
 
 // check refuses what could only be meant otherwise.
 func (o *Options) check() error {
-	least := min(o.StartTimeout, o.StopTimeout, o.CloseTimeout, o.ToolTimeout, o.MaxSessionAge, o.AgeGrace,
-		time.Duration(o.MaxSessions), time.Duration(o.MaxSessionsPerPrincipal), time.Duration(o.ToolConcurrency))
+	least := min(o.StopTimeout, o.CloseTimeout, o.MaxSessionAge, o.AgeGrace,
+		time.Duration(o.MaxSessions), time.Duration(o.MaxSessionsPerPrincipal))
 	if least < 0 {
 		return errors.New("a limit of the supervisor's options is negative")
 	}
@@ -103,11 +89,8 @@ func NewSupervisor(options Options) (*Supervisor, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	options.StartTimeout = cmp.Or(options.StartTimeout, DefaultStartTimeout)
 	options.StopTimeout = cmp.Or(options.StopTimeout, DefaultStopTimeout)
 	options.CloseTimeout = cmp.Or(options.CloseTimeout, DefaultCloseTimeout)
-	options.ToolConcurrency = cmp.Or(options.ToolConcurrency, DefaultToolConcurrency)
-	options.ToolTimeout = cmp.Or(options.ToolTimeout, DefaultToolTimeout)
 	if options.Engine == nil {
 		engine, err := actor.NewEngine(actor.NewEngineConfig())
 		if err != nil {
@@ -230,7 +213,7 @@ type child struct {
 	name      string // of a service
 	pid       *actor.PID
 	stage     Stage  // of a service
-	member    member // of a session. nil: it is a service
+	member    Member // of a session. nil: it is a service
 	info      Info   // of a session
 	principal string // of a session
 	aging     *time.Timer
@@ -258,7 +241,7 @@ type Stopped struct {
 func (s *supervisor) Receive(c *actor.Context) {
 	defer func() {
 		if v := recover(); v != nil {
-			s.engine.BroadcastEvent(SupervisorPanicked{newPanicError(v)})
+			s.engine.BroadcastEvent(SupervisorPanicked{NewPanicError(v)})
 		}
 	}()
 	switch m := c.Message().(type) {
@@ -316,8 +299,8 @@ func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 	delete(s.sessions, c.id)
 	s.leave(c.principal)
 	halt(c.aging)
-	traffic := c.member.standing().traffic
-	s.traffic.add(traffic)
+	traffic := c.member.Standing().Traffic
+	s.traffic.Add(traffic)
 	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{
 		SessionReport: report,

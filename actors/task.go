@@ -84,7 +84,7 @@ func (t *task) kill(m Stop) {
 	if t.cut != nil {
 		defer func() {
 			if v := recover(); v != nil && t.end.Err == nil {
-				t.end.Err = newPanicError(v)
+				t.end.Err = NewPanicError(v)
 			}
 		}()
 		t.cut()
@@ -123,7 +123,7 @@ func (t *task) stopped(engine *actor.Engine) {
 func (t *task) run(engine *actor.Engine, self *actor.PID, f func(context.Context) error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = newPanicError(v)
+			err = NewPanicError(v)
 		}
 		close(t.done)
 		engine.Send(self, returned{err})
@@ -157,8 +157,8 @@ func (t *task) returned(err error) {
 
 func (t *task) fail(err error) {
 	t.end.Outcome, t.end.Err = Failed, err
-	if errors.As(err, new(*Fault)) {
-		end := faultEnding(err)
-		t.end.Outcome, t.end.Code, t.end.Reason = end.outcome, end.code, end.reason
+	var fault *Fault
+	if errors.As(err, &fault) {
+		t.end.Outcome, t.end.Code, t.end.Reason = fault.Outcome(), fault.Code, CutText(fault.Reason, MaxReason)
 	}
 }

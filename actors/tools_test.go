@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
@@ -151,7 +152,8 @@ func TestAPanicInAToolEndsItsSessionAlone(t *testing.T) {
 
 func TestASessionRunsALimitedNumberOfCallsAtATime(t *testing.T) {
 	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{ToolConcurrency: 3}).prepare()
+		s := open(t, actors.Options{}).prepare()
+		s.labels.Limits.ToolConcurrency = 3
 		tool := s.tool()
 		tool.takes = time.Second
 		s.serve()
@@ -219,7 +221,7 @@ func TestAToolThatCannotBeOpenedIsToldAndDoneWithout(t *testing.T) {
 		s := h.prepare()
 		s.tool().openErr = errors.New("no such server")
 		s.serve()
-		told := heard[actors.ToolUnavailable](h)
+		told := heard[relay.ToolUnavailable](h)
 		if len(told) != 1 || told[0].Session != s.id || told[0].Err.Error() != "no such server" {
 			t.Errorf("%+v", told)
 		}
@@ -264,12 +266,30 @@ func TestAnAgentHasASecondToStopOnceTheLeaseIsLost(t *testing.T) {
 }
 
 func TestANegativeLimitIsRefused(t *testing.T) {
-	for _, options := range []actors.Options{{StopTimeout: -1}, {MaxSessions: -1}, {ToolConcurrency: -1}} {
+	for _, options := range []actors.Options{{StopTimeout: -1}, {MaxSessions: -1}} {
 		if s, err := actors.NewSupervisor(options); err == nil {
 			s.Close()
 			t.Errorf("%+v is taken", options)
 		}
 	}
+}
+
+func TestANegativeLimitOfASessionIsRefused(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		for _, limits := range []relay.Limits{{StartTimeout: -1}, {ToolTimeout: -1}, {ToolConcurrency: -1}} {
+			ticket, err := h.Admit(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			parts := h.prepare().parts()
+			parts.Limits = limits
+			if _, err := relay.Start(ticket, parts); err == nil {
+				t.Errorf("%+v is taken", limits)
+			}
+			ticket.Cancel()
+		}
+	})
 }
 
 func TestALostLeaseStopsTheAgentAndTellsTheClient(t *testing.T) {
@@ -307,7 +327,7 @@ func TestBadInputIsDroppedAndCounted(t *testing.T) {
 		s.stream.say(action("a")) // may be used again
 		s.stream.say(io.EOF)
 		got := s.endsAs(actors.Completed)
-		if got.BadInput[actors.DuplicateRequest] != 1 || got.BadInput[actors.UnknownRequest] != 2 {
+		if got.BadInput[relay.DuplicateRequest] != 1 || got.BadInput[relay.UnknownRequest] != 2 {
 			t.Errorf("%v", got.BadInput)
 		}
 		if s.count("client got a") != 2 || s.count("agent got a") != 1 || s.count("agent got b") != 0 {
@@ -345,7 +365,7 @@ func TestASecondStartRequestIsRefused(t *testing.T) {
 		s.serve()
 		s.client.says <- startRequest("w1")
 		synctest.Wait()
-		if got := s.endsAs(actors.Refused); got.Code != 1008 || got.Reason != "start request sent twice" || got.BadInput[actors.NotAllowed] != 1 {
+		if got := s.endsAs(actors.Refused); got.Code != 1008 || got.Reason != "start request sent twice" || got.BadInput[relay.NotAllowed] != 1 {
 			t.Errorf("%+v", got)
 		}
 		s.has("agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED")

@@ -37,7 +37,7 @@ const (
 // SessionInfo is a session at one moment.
 type SessionInfo struct {
 	ID           string
-	Kind         string // what serves it: [KindDAP], or [Connection].Kind
+	Kind         string // what serves it: [Info].Kind
 	Workflow     string // empty: not known yet, or it has none
 	Phase        Phase
 	Since        time.Time // when it came to its phase
@@ -54,15 +54,10 @@ type SessionInfo struct {
 // Awaited is whose move it is in a session.
 type Awaited string
 
-// What a session can be waiting for.
+// What any session can be waiting for; package relay has more.
 const (
-	AwaitsNothing  Awaited = ""
-	AwaitsStart    Awaited = "start request"
-	AwaitsAgent    Awaited = "agent"           // to take the session, or to end its stream
-	AwaitsWorkflow Awaited = "workflow"        // to finish within a drain's grace
-	AwaitsRelease  Awaited = "lease and tools" // to be let go of
-	AwaitsClient   Awaited = "client"          // to answer the close frame
-	AwaitsHandler  Awaited = "handler"         // [Ticket.Run]'s function, to return
+	AwaitsNothing Awaited = ""
+	AwaitsHandler Awaited = "handler" // [Ticket.Run]'s function, to return
 )
 
 // DrainStatus is how far a drain is.
@@ -122,7 +117,7 @@ func (s *supervisor) snapshot() Snapshot {
 	for _, c := range s.sessions {
 		info := c.look()
 		view.Sessions = append(view.Sessions, info)
-		view.Traffic.add(info.Traffic)
+		view.Traffic.Add(info.Traffic)
 	}
 	return view
 }
@@ -144,21 +139,21 @@ func (s *supervisor) oldestFirst() []*child {
 }
 
 func (c *child) look() SessionInfo {
-	now := c.member.standing()
+	now := c.member.Standing()
 	return SessionInfo{
 		ID:           c.id,
 		Kind:         c.info.Kind,
-		Workflow:     now.workflow,
-		Phase:        now.phase,
-		Since:        now.since,
-		WaitsFor:     now.waitsFor,
+		Workflow:     now.Workflow,
+		Phase:        now.Phase,
+		Since:        now.Since,
+		WaitsFor:     now.WaitsFor,
 		Started:      c.began,
 		Told:         c.told,
 		Remote:       c.info.Remote,
 		Transport:    c.info.Transport,
 		AgentName:    c.info.AgentName,
-		Traffic:      now.traffic,
-		ToolsRunning: now.toolsRunning,
+		Traffic:      now.Traffic,
+		ToolsRunning: now.ToolsRunning,
 	}
 }
 
@@ -192,52 +187,6 @@ func (d *drain) status() DrainStatus {
 	return status
 }
 
-// waitsFor says whose move it is.
-func (l lifecycle) waitsFor() Awaited {
-	switch {
-	case l.phase == PhaseOpening && l.busy&openAgent == 0:
-		return AwaitsStart
-	case l.phase == PhaseOpening, l.phase == PhaseStopping:
-		return AwaitsAgent
-	case l.phase == PhaseServing && l.grace:
-		return AwaitsWorkflow
-	case l.phase == PhaseClosing && l.busy&releasing != 0:
-		return AwaitsRelease
-	case l.phase == PhaseClosing && l.busy&tellClient != 0:
-		return AwaitsClient
-	}
-	return AwaitsNothing
-}
-
-// moment is what others may see of a session.
-type moment struct {
-	phase    Phase
-	since    time.Time
-	waitsFor Awaited
-	workflow string
-}
-
-func (s *session) standing() standing {
-	now := s.now.Load()
-	return standing{now.phase, now.since, now.waitsFor, now.workflow, s.traffic(), s.calls.runningNow()}
-}
-
-// publish shows where the session has come to, and tells of a phase that is new.
-func (s *session) publish() {
-	was := s.now.Load()
-	is := moment{phase: s.life.phase, since: was.since, waitsFor: s.life.waitsFor(), workflow: s.shownWorkflow()}
-	if is == *was {
-		return
-	}
-	if is.phase != was.phase {
-		is.since = time.Now()
-	}
-	s.now.Store(&is)
-	if is.phase != was.phase && is.phase != PhaseStopped {
-		s.engine.BroadcastEvent(SessionPhase{ID: s.id, Workflow: is.workflow, Phase: is.phase, At: is.since, Context: s.values})
-	}
-}
-
 // Traffic is what has passed between clients and their sessions.
 type Traffic struct {
 	Received Flow      // from clients
@@ -250,13 +199,8 @@ type Flow struct {
 	Messages, Bytes uint64
 }
 
-// TrafficCounter is a [Client] that counts what passes. It may be asked at any time, by any
-// goroutine.
-type TrafficCounter interface {
-	Traffic() Traffic
-}
-
-func (t *Traffic) add(more Traffic) {
+// Add adds what has passed elsewhere.
+func (t *Traffic) Add(more Traffic) {
 	t.Received.add(more.Received)
 	t.Sent.add(more.Sent)
 	if more.Last.After(t.Last) {
@@ -267,17 +211,4 @@ func (t *Traffic) add(more Traffic) {
 func (f *Flow) add(more Flow) {
 	f.Messages += more.Messages
 	f.Bytes += more.Bytes
-}
-
-// traffic asks the client. One that panics has none: the supervisor must not be held up by it.
-func (s *session) traffic() (traffic Traffic) {
-	defer func() {
-		if recover() != nil {
-			traffic = Traffic{}
-		}
-	}()
-	if counter, counts := s.Client.(TrafficCounter); counts {
-		return counter.Traffic()
-	}
-	return Traffic{}
 }

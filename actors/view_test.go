@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
@@ -36,7 +37,7 @@ func (h *house) joinCounting(messages uint64, last time.Time) *joined {
 		Last:     last,
 	}}
 	parts.Transport, parts.AgentName = "websocket", "agent:1"
-	if s.id, err = ticket.Start(parts); err != nil {
+	if s.id, err = relay.Start(ticket, parts); err != nil {
 		h.t.Fatal(err)
 	}
 	return s
@@ -51,12 +52,12 @@ func TestASnapshotShowsEachSession(t *testing.T) {
 		s.client.says <- startRequest("w1")
 		synctest.Wait()
 		want := []actors.SessionInfo{{
-			ID: s.id, Kind: actors.KindDAP, Workflow: "w1", Phase: actors.PhaseServing, Since: h.began.Add(time.Second), Started: h.began,
+			ID: s.id, Kind: relay.Kind, Workflow: "w1", Phase: actors.PhaseServing, Since: h.began.Add(time.Second), Started: h.began,
 			Remote: "192.0.2.1:1234", Transport: "websocket", AgentName: "agent:1",
 			Traffic: actors.Traffic{Received: actors.Flow{Messages: 3, Bytes: 30}, Sent: actors.Flow{Messages: 6, Bytes: 60}, Last: h.began},
 		}, {
-			ID: second.id, Kind: actors.KindDAP, Phase: actors.PhaseOpening, Since: h.began.Add(time.Second), Started: h.began.Add(time.Second),
-			Remote: "192.0.2.1:1234", WaitsFor: actors.AwaitsStart,
+			ID: second.id, Kind: relay.Kind, Phase: actors.PhaseOpening, Since: h.began.Add(time.Second), Started: h.began.Add(time.Second),
+			Remote: "192.0.2.1:1234", WaitsFor: relay.AwaitsStart,
 		}}
 		view := h.look()
 		if !reflect.DeepEqual(view.Sessions, want) {
@@ -111,8 +112,8 @@ func TestASessionShowsItsPhasesAndWhomItWaitsFor(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		want := []actors.Awaited{
-			actors.AwaitsStart, actors.AwaitsAgent, actors.AwaitsNothing,
-			actors.AwaitsWorkflow, actors.AwaitsAgent, actors.AwaitsRelease, actors.AwaitsClient, actors.AwaitsClient,
+			relay.AwaitsStart, relay.AwaitsAgent, actors.AwaitsNothing,
+			relay.AwaitsWorkflow, relay.AwaitsAgent, relay.AwaitsRelease, relay.AwaitsClient, relay.AwaitsClient,
 		}
 		if !slices.Equal(seen, want) {
 			t.Errorf("got  %q\nwant %q", seen, want)
@@ -231,7 +232,7 @@ func TestTheContextsValuesAreEverywhere(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.WithValue(context.Background(), key{}, "value"))
 		s.labels.Context = ctx
 		tool := &contextTool{seen: make(chan context.Context, 2)}
-		s.tools = []actors.Tool{tool}
+		s.tools = []relay.Tool{tool}
 		s.serve()
 		cancel()
 		s.stream.say(action("call"))
@@ -264,7 +265,7 @@ func TestAClientThatCannotCountIsNotWaitedFor(t *testing.T) {
 		}
 		parts := s.parts()
 		parts.Client = panicking{s.client}
-		if s.id, err = ticket.Start(parts); err != nil {
+		if s.id, err = relay.Start(ticket, parts); err != nil {
 			t.Fatal(err)
 		}
 		if view := h.look(); len(view.Sessions) != 1 || view.Traffic != (actors.Traffic{}) {

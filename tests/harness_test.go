@@ -195,7 +195,9 @@ type gateway struct {
 	stopped []actors.SessionStopped
 }
 
-func newGateway(t testing.TB, agent *agent, limits actors.Options) *gateway {
+// newGateway starts a gateway. start is what a session has until its startRequest is with the agent, where
+// that is not the default.
+func newGateway(t testing.TB, agent *agent, limits actors.Options, start ...time.Duration) *gateway {
 	t.Helper()
 	g := &gateway{t: t, agent: agent, mux: http.NewServeMux()}
 	var err error
@@ -212,7 +214,11 @@ func newGateway(t testing.TB, agent *agent, limits actors.Options) *gateway {
 		t.Fatal(err)
 	}
 	g.address = listener.Addr().String()
-	g.mux.Handle("GET /ws", &transport.Handler{Supervisor: g.supervisor, Agents: g.pool})
+	handler := &transport.Handler{Supervisor: g.supervisor, Agents: g.pool}
+	for _, timeout := range start {
+		handler.Limits.StartTimeout = timeout
+	}
+	g.mux.Handle("GET /ws", handler)
 	for _, service := range []struct {
 		name string
 		run  actors.Service

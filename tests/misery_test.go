@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
 	"github.com/lastcall-go/lastcall/transport/codec"
@@ -23,7 +24,7 @@ import (
 )
 
 // short are limits for peers that use them up.
-var short = actors.Options{StartTimeout: 2 * time.Second, StopTimeout: 2 * time.Second, CloseTimeout: 500 * time.Millisecond}
+var short = actors.Options{StopTimeout: 2 * time.Second, CloseTimeout: 500 * time.Millisecond}
 
 // bad is the workflow of a session that goes wrong.
 const bad = "bad"
@@ -43,7 +44,7 @@ func beside(t *testing.T, agent scripted.Misbehaviour, misery func(t *testing.T,
 			return agent
 		},
 	})
-	g := newGateway(t, a, short)
+	g := newGateway(t, a, short, 2*time.Second)
 	others := g.goodOnes()
 	after := misery(t, g)
 	others.finish()
@@ -315,11 +316,11 @@ func serveTrapped(g *gateway, w http.ResponseWriter, r *http.Request, where trap
 		return
 	}
 	life, cut := context.WithCancel(context.Background())
-	parts := actors.Session{
+	parts := relay.Session{
 		Client: &trappedClient{ws: ws, life: life, cut: cut, trap: where},
 		Agent:  trappedAgent{g.pool.Agent(grant.Target{}, r.UserAgent()), where},
 	}
-	if _, err := ticket.Start(parts); err != nil {
+	if _, err := relay.Start(ticket, parts); err != nil {
 		_ = ws.CloseNow()
 	}
 }
@@ -364,18 +365,18 @@ func (c *trappedClient) Abort() {
 }
 
 type trappedAgent struct {
-	actors.Agent
+	relay.Agent
 	trap trap
 }
 
-func (a trappedAgent) Open(ctx context.Context) (actors.Stream, error) {
+func (a trappedAgent) Open(ctx context.Context) (relay.Stream, error) {
 	a.trap.at("agent.Open")
 	stream, err := a.Agent.Open(ctx)
 	return trappedStream{stream, a.trap}, err
 }
 
 type trappedStream struct {
-	actors.Stream
+	relay.Stream
 	trap trap
 }
 

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/client"
@@ -202,7 +203,7 @@ func newToolGateway(t *testing.T, a *agent, b *backends, limits actors.Options) 
 		switch e := event.(type) {
 		case actors.SessionStopped:
 			text += fmt.Sprint(e.Err)
-		case actors.ToolUnavailable:
+		case relay.ToolUnavailable:
 			text += fmt.Sprint(e.Err)
 		}
 		g.say(text)
@@ -213,12 +214,12 @@ func newToolGateway(t *testing.T, a *agent, b *backends, limits actors.Options) 
 		Supervisor: g.supervisor,
 		Agents:     g.pool,
 		Authorizer: authorizedBy(func(*http.Request) (*grant.Grant, error) { return b.grant(), nil }),
-		Tools: func(granted *grant.Grant, r *http.Request) []actors.Tool {
+		Tools: func(granted *grant.Grant, r *http.Request) []relay.Tool {
 			api, err := httptool.New(httptool.Options{API: granted.API, RemoteAddr: r.RemoteAddr, Transport: shared})
 			if err != nil {
 				t.Error(err)
 			}
-			return []actors.Tool{
+			return []relay.Tool{
 				api,
 				mcptool.New(mcptool.Options{Servers: granted.MCPServers, Transport: shared}),
 				tracktool.New(g.pool.Tracking(granted.Tracking, ""), granted.Tracking.Headers),
@@ -492,9 +493,9 @@ func TestWhoLeavesHasItsCallsCut(t *testing.T) {
 func TestAToolThatPanicsEndsItsOwnSession(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t, scripted.Options{Steps: []scripted.Step{scripted.Checkpoint("begun"), askMkdir, scripted.Wait()}})
-	g := newGateway(t, a, short)
-	g.mux.Handle("GET /tools", &transport.Handler{Supervisor: g.supervisor, Agents: g.pool, Tools: func(*grant.Grant, *http.Request) []actors.Tool {
-		return []actors.Tool{panics{}}
+	g := newGateway(t, a, short, 2*time.Second)
+	g.mux.Handle("GET /tools", &transport.Handler{Supervisor: g.supervisor, Agents: g.pool, Tools: func(*grant.Grant, *http.Request) []relay.Tool {
+		return []relay.Tool{panics{}}
 	}})
 	other := g.join("other").begun()
 	c := (&toolGateway{gateway: g}).join("w1")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
@@ -53,7 +54,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	client := newRunClient(w, r, size, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
 	parts := h.parts(granted, r)
 	parts.Client, parts.Transport = client, "http"
-	if _, err := ticket.Start(parts); err != nil {
+	if _, err := relay.Start(ticket, parts); err != nil {
 		h.refuse(w, err)
 		return
 	}

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -375,9 +376,9 @@ func TestAnotherSitesPageIsLetInWhereItIsNamed(t *testing.T) {
 }
 
 // slowRelease is a store that takes its time to release: who is told before that comes too early.
-type slowRelease struct{ actors.Leaser }
+type slowRelease struct{ relay.Leaser }
 
-func (s slowRelease) Acquire(ctx context.Context, workflow string, lost func(error)) (actors.Lease, error) {
+func (s slowRelease) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	held, err := s.Leaser.Acquire(ctx, workflow, lost)
 	if err != nil {
 		return nil, err
@@ -385,7 +386,7 @@ func (s slowRelease) Acquire(ctx context.Context, workflow string, lost func(err
 	return slowlyReleased{held}, nil
 }
 
-type slowlyReleased struct{ actors.Lease }
+type slowlyReleased struct{ relay.Lease }
 
 func (s slowlyReleased) Release(ctx context.Context) error {
 	time.Sleep(time.Second)
@@ -447,9 +448,9 @@ func TestWithoutALockAWorkflowMayRunTwice(t *testing.T) {
 }
 
 // leases is a store that answers with a function.
-type leases func(lost func(error)) (actors.Lease, error)
+type leases func(lost func(error)) (relay.Lease, error)
 
-func (l leases) Acquire(_ context.Context, _ string, lost func(error)) (actors.Lease, error) {
+func (l leases) Acquire(_ context.Context, _ string, lost func(error)) (relay.Lease, error) {
 	return l(lost)
 }
 
@@ -490,13 +491,13 @@ func TestEveryCloseCodeIsSeenByAClient(t *testing.T) {
 		"another workflow":       {agent: waits, handler: granting(grant.Grant{WorkflowID: "w2"}), says: []string{startW1}, code: 1008, reason: "workflow not allowed"},
 		"over 4 MiB":             {agent: waits, says: []string{startW1, ofSize(4<<20 + 1)}, code: 1009, reason: "message over 4 MiB"},
 		"the agent fails":        {agent: breaks(codes.Internal, internal), says: []string{startW1}, code: 1011, reason: "agent error: INTERNAL"},
-		"the store fails": {agent: waits, handler: leasing(func(func(error)) (actors.Lease, error) { return nil, errors.New(internal) }),
+		"the store fails": {agent: waits, handler: leasing(func(func(error)) (relay.Lease, error) { return nil, errors.New(internal) }),
 			says: []string{startW1}, code: 1011, reason: "internal error"},
-		"the store panics": {agent: waits, handler: leasing(func(func(error)) (actors.Lease, error) { panic(internal) }),
+		"the store panics": {agent: waits, handler: leasing(func(func(error)) (relay.Lease, error) { panic(internal) }),
 			says: []string{startW1}, code: 1011, reason: "internal error"},
-		"held elsewhere": {agent: waits, handler: leasing(func(func(error)) (actors.Lease, error) { return nil, actors.LeaseHeld(errors.New(internal)) }),
+		"held elsewhere": {agent: waits, handler: leasing(func(func(error)) (relay.Lease, error) { return nil, relay.LeaseHeld(errors.New(internal)) }),
 			says: []string{startW1}, code: 1013, reason: "workflow is running elsewhere"},
-		"the lease is lost": {agent: waits, handler: leasing(func(lost func(error)) (actors.Lease, error) {
+		"the lease is lost": {agent: waits, handler: leasing(func(lost func(error)) (relay.Lease, error) {
 			time.AfterFunc(time.Second, func() { lost(errors.New(internal)) })
 			return noLease{}, nil
 		}), says: []string{startW1}, code: 1013, reason: "workflow lease lost"},
@@ -599,7 +600,7 @@ func TestBadInputIsCountedByKind(t *testing.T) {
 			t.Errorf("after the one action came %s, %v", message, err)
 		}
 		end := <-g.stopped
-		want := map[actors.BadInput]int{actors.UnknownField: 2, actors.UnknownEvent: 2, actors.UnknownRequest: 2, actors.DuplicateRequest: 1}
+		want := map[actors.BadInput]int{relay.UnknownField: 2, relay.UnknownEvent: 2, relay.UnknownRequest: 2, relay.DuplicateRequest: 1}
 		if end.Outcome != actors.Completed || !maps.Equal(end.BadInput, want) {
 			t.Errorf("counted %v, want %v; %s", end.BadInput, want, end.Outcome)
 		}

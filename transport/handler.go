@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httpsession"
@@ -28,11 +29,14 @@ type Handler struct {
 	Authorizer grant.Authorizer
 
 	// Tools are the tools of one session, made from its grant.
-	Tools func(*grant.Grant, *http.Request) []actors.Tool
+	Tools func(*grant.Grant, *http.Request) []relay.Tool
 
 	// Leaser leases the workflows whose grant asks for it, or all if LockAll.
-	Leaser  actors.Leaser
+	Leaser  relay.Leaser
 	LockAll bool
+
+	// Limits bound each session, besides the supervisor's own. Zero: their defaults.
+	Limits relay.Limits
 
 	// ClientCapabilities and ServerCapabilities are those that the agent may be told of. Nil:
 	// [DefaultClientCapabilities] and [DefaultServerCapabilities].
@@ -89,7 +93,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	parts := h.parts(granted, r)
 	parts.Client, parts.Transport = client, "websocket"
-	if _, err := ticket.Start(parts); err != nil {
+	if _, err := relay.Start(ticket, parts); err != nil {
 		h.refused(RefusedDraining)
 		_ = client.Close(actors.CloseGoingAway, actors.DefaultReason)
 	}
@@ -120,12 +124,13 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, granted *grant.G
 }
 
 // parts are those of a session but for its client.
-func (h *Handler) parts(granted *grant.Grant, r *http.Request) actors.Session {
-	parts := actors.Session{
+func (h *Handler) parts(granted *grant.Grant, r *http.Request) relay.Session {
+	parts := relay.Session{
 		Agent:     h.Agents.Agent(granted.Agent, r.UserAgent()),
 		AgentName: h.Agents.Name(granted.Agent),
 		Remote:    r.RemoteAddr,
 		Context:   r.Context(),
+		Limits:    h.Limits,
 		Prepare:   func(start *dap.StartWorkflowRequest) error { return h.prepare(granted, start) },
 	}
 	if h.Context != nil {

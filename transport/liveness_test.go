@@ -11,6 +11,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -52,7 +53,7 @@ func TestAClientWithoutASignOfLifeFor30SecondsIsDead(t *testing.T) {
 }
 
 func TestAClientThatNeverSaysAnythingAtAllIsDeadToo(t *testing.T) {
-	inGateway(t, setting{limits: actors.Options{StartTimeout: time.Hour}}, func(t *testing.T, g *gateway) {
+	inGateway(t, setting{handler: func(h *transport.Handler) { h.Limits.StartTimeout = time.Hour }}, func(t *testing.T, g *gateway) {
 		g.dial(nil)
 		began := time.Now()
 		<-g.stopped

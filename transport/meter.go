@@ -17,7 +17,7 @@ type flow struct {
 	messages, bytes atomic.Uint64
 }
 
-// Traffic implements [actors.TrafficCounter].
+// Traffic implements [relay.TrafficCounter].
 func (m *meter) Traffic() actors.Traffic {
 	traffic := actors.Traffic{Received: m.received.read(), Sent: m.sent.read()}
 	if last := m.last.Load(); last != 0 {

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
@@ -145,7 +145,7 @@ func (p *Pool) Serve(ctx context.Context) error {
 
 // Agent is the agent for one client: the granted one, or the pool's own where that has no address.
 // The granted headers are sent in both cases. userAgent is the client's, and may be anything.
-func (p *Pool) Agent(granted grant.Target, userAgent string) actors.Agent {
+func (p *Pool) Agent(granted grant.Target, userAgent string) relay.Agent {
 	return pooledAgent{p, route{granted.Address, granted.TLS, cleanUserAgent(userAgent)}, granted.Headers}
 }
 

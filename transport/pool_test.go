@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -121,7 +122,7 @@ func inPoolWithServer(t *testing.T, options transport.PoolOptions, server []grpc
 }
 
 // openStream opens one and waits for its connection.
-func openStream(t *testing.T, p *transport.Pool, userAgent string) (stream actors.Stream, end func()) {
+func openStream(t *testing.T, p *transport.Pool, userAgent string) (stream relay.Stream, end func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := p.Agent(grant.Target{}, userAgent).Open(ctx)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
@@ -52,7 +53,7 @@ func newRunClient(w http.ResponseWriter, r *http.Request, size int, start *dap.C
 	return c
 }
 
-// Receive implements [actors.Client].
+// Receive implements [relay.Client].
 func (c *runClient) Receive() (*dap.ClientEvent, error) {
 	select {
 	case event := <-c.said:
@@ -64,7 +65,7 @@ func (c *runClient) Receive() (*dap.ClientEvent, error) {
 	}
 }
 
-// Send implements [actors.Client].
+// Send implements [relay.Client].
 func (c *runClient) Send(action *dap.Action) error {
 	if action.GetNewCheckpoint() == nil {
 		return c.decline(action)
@@ -131,7 +132,7 @@ func (c *runClient) allow() error {
 	return c.control.SetWriteDeadline(time.Now().Add(writeLimit))
 }
 
-// Close implements [actors.Client]: the response ends, with a status of its own if nothing was
+// Close implements [relay.Client]: the response ends, with a status of its own if nothing was
 // written yet.
 func (c *runClient) Close(code int, reason string) error {
 	c.writing.Lock()
@@ -145,7 +146,7 @@ func (c *runClient) Close(code int, reason string) error {
 	return nil
 }
 
-// Abort implements [actors.Client]. After Close it does nothing: what is left of the response is
+// Abort implements [relay.Client]. After Close it does nothing: what is left of the response is
 // the HTTP server's to write.
 func (c *runClient) Abort() {
 	c.cutting.Lock()
@@ -188,7 +189,7 @@ func answerRun(w http.ResponseWriter, code int, reason string) {
 		status = http.StatusOK
 	case actors.CloseGoingAway:
 		status = http.StatusServiceUnavailable
-		if reason == actors.ReasonAgentUnavailable {
+		if reason == relay.ReasonAgentUnavailable {
 			status = http.StatusBadGateway
 		}
 	case actors.CloseInvalidData, actors.CloseInvalidInput:

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
@@ -31,7 +32,7 @@ func fault(err error) error {
 	s := status.Convert(err)
 	switch {
 	case s.Code() == codes.Unavailable:
-		return actors.AgentUnavailable(err)
+		return relay.AgentUnavailable(err)
 	case s.Code() == codes.InvalidArgument:
 		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: s.Message(), Err: err}
 	case s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), quotaExceeded):

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
@@ -23,15 +23,15 @@ type pooledAgent struct {
 // requestIDMetadata are the names under which the agent looks for the ID of the client's request.
 var requestIDMetadata = []string{"x-request-id", "x-gitlab-correlation-id"}
 
-// Open implements [actors.Agent]. The stream counts on its connection until ctx is done. The agent
+// Open implements [relay.Agent]. The stream counts on its connection until ctx is done. The agent
 // gets the granted headers, and the [RequestID] of ctx where they have none.
-func (a pooledAgent) Open(ctx context.Context) (actors.Stream, error) {
+func (a pooledAgent) Open(ctx context.Context) (relay.Stream, error) {
 	ctx = metadata.NewOutgoingContext(ctx, a.metadata(RequestID(ctx)))
 	stream, err := openStream(ctx, a.pool, a.route, func(ctx context.Context, conn grpc.ClientConnInterface) (dap.DuoWorkflow_ExecuteWorkflowClient, error) {
 		return dap.NewDuoWorkflowClient(conn).ExecuteWorkflow(ctx)
 	})
 	if errors.Is(err, errPoolClosed) {
-		return nil, actors.AgentUnavailable(err)
+		return nil, relay.AgentUnavailable(err)
 	}
 	if err != nil {
 		return nil, openFault(err)
@@ -74,7 +74,7 @@ type agentStream struct {
 	grpc.BidiStreamingClient[dap.ClientEvent, dap.Action]
 }
 
-// Receive implements [actors.Stream].
+// Receive implements [relay.Stream].
 func (s agentStream) Receive() (*dap.Action, error) {
 	action, err := s.Recv()
 	if err != nil {

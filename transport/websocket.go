@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
@@ -39,7 +40,7 @@ func accept(w http.ResponseWriter, r *http.Request, origins []string) (*wsClient
 	return c, nil
 }
 
-// Receive implements [actors.Client].
+// Receive implements [relay.Client].
 func (c *wsClient) Receive() (*dap.ClientEvent, error) {
 	for {
 		event, err := c.receive()
@@ -49,7 +50,7 @@ func (c *wsClient) Receive() (*dap.ClientEvent, error) {
 		if event.GetResponse() != nil {
 			return event, nil
 		}
-		c.count(actors.UnknownEvent)
+		c.count(relay.UnknownEvent)
 	}
 }
 
@@ -67,7 +68,7 @@ func (c *wsClient) receive() (*dap.ClientEvent, error) {
 	event := new(dap.ClientEvent)
 	unknown, err := codec.DecodeCounting(buffer.Bytes, event)
 	if unknown {
-		c.count(actors.UnknownField)
+		c.count(relay.UnknownField)
 	}
 	return event, err
 }
@@ -79,7 +80,7 @@ func (c *wsClient) count(kind actors.BadInput) {
 	c.bad[kind]++
 }
 
-// BadInput implements [actors.BadInputCounter].
+// BadInput implements [relay.BadInputCounter].
 func (c *wsClient) BadInput() map[actors.BadInput]int { return c.bad }
 
 // ended says what a failed read means. After a fault of the client's the connection is good for
@@ -100,12 +101,12 @@ func (c *wsClient) ended(err error) error {
 	case errors.As(err, &closed):
 		return &actors.ClosedError{Code: int(closed.Code), Reason: closed.Reason}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return actors.ErrSilent
+		return relay.ErrSilent
 	}
 	return err
 }
 
-// Send implements [actors.Client].
+// Send implements [relay.Client].
 func (c *wsClient) Send(action *dap.Action) error {
 	buffer := codec.NewBuffer()
 	defer buffer.Free()
@@ -151,7 +152,7 @@ func (c *wsClient) write(message []byte) error {
 	return w.Close()
 }
 
-// Close implements [actors.Client]. The library gives up after 5 s for the frame and 5 s for the
+// Close implements [relay.Client]. The library gives up after 5 s for the frame and 5 s for the
 // answer; Abort does so at once.
 func (c *wsClient) Close(code int, reason string) error {
 	err := c.ws.Close(websocket.StatusCode(code), reason)
@@ -160,7 +161,7 @@ func (c *wsClient) Close(code int, reason string) error {
 	return err
 }
 
-// Abort implements [actors.Client].
+// Abort implements [relay.Client].
 func (c *wsClient) Abort() {
 	c.wire.cut()
 	c.pings.stop()

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // screen is what a terminal shows after it was written this.
@@ -174,7 +175,7 @@ func TestASessionsLastRecordHasEverything(t *testing.T) {
 		Code:          1001, Reason: "server shutdown",
 		Traffic:   actors.Traffic{Received: actors.Flow{Messages: 1, Bytes: 10}, Sent: actors.Flow{Messages: 2, Bytes: 20}},
 		ToolCalls: 3,
-		BadInput:  map[actors.BadInput]int{actors.UnknownField: 4},
+		BadInput:  map[actors.BadInput]int{relay.UnknownField: 4},
 	})
 	record := records(t, shown)[0]
 	for key, want := range map[string]any{

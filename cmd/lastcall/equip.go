@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httptool"
@@ -54,7 +55,7 @@ type leaseFlags struct {
 }
 
 // leaser is the store, with the service that keeps its leases.
-func (f *leaseFlags) leaser(log *slog.Logger) (actors.Leaser, []extraService, error) {
+func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, error) {
 	if f.LeaseTTL < time.Second || f.LeaseTTL > maxDuration {
 		return nil, nil, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, maxDuration)
 	}
@@ -138,7 +139,7 @@ func toolConnections() (*http.Transport, extraService) {
 
 // toolbox makes the tools of a session from its grant.
 func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) toolMaker {
-	return func(granted *grant.Grant, r *http.Request) (tools []actors.Tool) {
+	return func(granted *grant.Grant, r *http.Request) (tools []relay.Tool) {
 		userAgent := r.UserAgent() + " " + gatewayName()
 		if granted.API.URL != "" {
 			api, err := httptool.New(httptool.Options{

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/client"
@@ -71,7 +72,7 @@ func TestASessionHasTheToolsOfItsGrant(t *testing.T) {
 		var log bytes.Buffer
 		tools := toolbox(pool, http.DefaultTransport, slog.New(slog.NewTextHandler(&log, nil)))(&test.granted, httptest.NewRequest("GET", "/", nil))
 		takes := func(action *dap.Action) bool {
-			return slices.ContainsFunc(tools, func(tool actors.Tool) bool { return tool.Takes(action) })
+			return slices.ContainsFunc(tools, func(tool relay.Tool) bool { return tool.Takes(action) })
 		}
 		if len(tools) != test.tools || test.takes != nil && !takes(test.takes) || takes(asksMkdir) {
 			t.Errorf("%s: %d tools, %v", name, len(tools), tools)

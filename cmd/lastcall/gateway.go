@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/redislease"
@@ -35,7 +36,7 @@ type gateway struct {
 // parts are what a gateway is made of that needs no undoing if it isn't started.
 type parts struct {
 	authorizer grant.Authorizer
-	leaser     actors.Leaser
+	leaser     relay.Leaser
 	pool       *transport.Pool
 	services   []extraService // that belong to them
 }
@@ -121,6 +122,7 @@ func (g *gateway) services(p parts, on ports) []extraService {
 		Tools:              g.watch.tools(toolbox(p.pool, g.watch.roundTripper(shared), g.log)),
 		Leaser:             g.watch.metrics.Leaser(p.leaser),
 		LockAll:            g.flags.Lock,
+		Limits:             relay.Limits{ToolConcurrency: g.flags.ToolConcurrency, ToolTimeout: g.flags.ToolTimeout},
 		ClientCapabilities: g.flags.ClientCapabilities,
 		ServerCapabilities: g.flags.ServerCapabilities,
 		AllowOrigins:       g.flags.AllowOrigin,

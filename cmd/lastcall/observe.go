@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 )
 
@@ -21,7 +22,7 @@ func (g *gateway) observe(event any) {
 		g.log.DebugContext(e.Context, "session phase", "session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "phase", e.Phase.String())
 	case actors.SessionStopped:
 		g.sessionStopped(e)
-	case actors.ToolUnavailable:
+	case relay.ToolUnavailable:
 		g.log.WarnContext(e.Context, "tool unavailable", "session", e.Session, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "error", e.Err)
 	case actors.ServiceStopped:
 		g.serviceStopped(e)

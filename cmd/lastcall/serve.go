@@ -91,8 +91,6 @@ func (c *serveCmd) options(limits actors.Budget) actors.Options {
 		MaxSessionsPerPrincipal: c.MaxSessionsPerPrincipal,
 		StopTimeout:             limits.Stop,
 		CloseTimeout:            limits.Close,
-		ToolConcurrency:         c.ToolConcurrency,
-		ToolTimeout:             c.ToolTimeout,
 		MaxSessionAge:           c.MaxSessionAge,
 		AgeGrace:                c.DrainGrace,
 	}

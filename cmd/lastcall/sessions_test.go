@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
 func TestSessionsAreATableWithAHeadline(t *testing.T) {
 	stopping := aSession(2)
-	stopping.Phase, stopping.WaitsFor, stopping.ToolsRunning = "stopping", actors.AwaitsAgent, 3
+	stopping.Phase, stopping.WaitsFor, stopping.ToolsRunning = "stopping", relay.AwaitsAgent, 3
 	g := newFakeGateway(t, aSession(1), stopping)
 	g.state = adminapi.State{State: actors.Draining, Drains: []adminapi.Drain{{
 		Sessions: 3, Left: 2, Untold: 1, Totals: map[actors.Outcome]int{actors.Drained: 1}, Deadline: time.Now().Add(time.Hour),

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -105,7 +106,7 @@ func (u *topUser) listed() []string {
 
 func TestTopShowsTheGatewayAndItsSessions(t *testing.T) {
 	g := newFakeGateway(t, adminSessions(3)...)
-	g.sessions[2].Phase, g.sessions[2].WaitsFor = "stopping", actors.AwaitsAgent
+	g.sessions[2].Phase, g.sessions[2].WaitsFor = "stopping", relay.AwaitsAgent
 	u := topOf(t, g, 80, 24)
 	u.wants(t, "lastcall 127.0.0.1:8081 · serving · 3 sessions: 2 serving, 1 stopping", "by started, ascending",
 		"  WORKFLOW", "> w0 ", "  w1 ", "WAITS FOR", "agent", "q quit")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/admin/page"
@@ -71,10 +72,10 @@ func (w *watchers) roundTripper(next http.RoundTripper) http.RoundTripper {
 	return tracing.RoundTripper(next)
 }
 
-type toolMaker func(*grant.Grant, *http.Request) []actors.Tool
+type toolMaker func(*grant.Grant, *http.Request) []relay.Tool
 
 func (w *watchers) tools(next toolMaker) toolMaker {
-	return func(granted *grant.Grant, r *http.Request) []actors.Tool {
+	return func(granted *grant.Grant, r *http.Request) []relay.Tool {
 		tools := next(granted, r)
 		if w.traces != nil {
 			tools = w.traces.Tools(tools)

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // clientPatience is for what should come at once, on a machine that has other things to do.
@@ -66,7 +67,7 @@ func TestClientAsksWhatItWasToldAndUnderstandsTheAnswer(t *testing.T) {
 	answer = `{"id":"x7","phase":"closing","waits_for":"client"}`
 	session, err := c.Session(ctx, "x7")
 	wantAsked("GET /ops/sessions/x7")
-	if err != nil || session.Phase != "closing" || session.WaitsFor != actors.AwaitsClient {
+	if err != nil || session.Phase != "closing" || session.WaitsFor != relay.AwaitsClient {
 		t.Errorf("%+v, %v", session, err)
 	}
 	answer = `{"state":"draining","final":true,"drains":[{"id":"d1","took_seconds":1.5}]}`

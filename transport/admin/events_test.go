@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/admin"
 )
@@ -169,7 +170,7 @@ func (w *watcher) wantEnd() {
 
 // tell has every watcher told something.
 func (h *house) tell(session string, err error) {
-	h.supervisor.Engine().BroadcastEvent(actors.ToolUnavailable{Session: session, Err: err})
+	h.supervisor.Engine().BroadcastEvent(relay.ToolUnavailable{Session: session, Err: err})
 }
 
 func TestASessionsLifeIsTold(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/admin"
 )
@@ -182,7 +183,7 @@ func (h *house) start(p *peer) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	p.id, err = ticket.Start(actors.Session{Client: p, Agent: agentOf{p}, AgentName: p.agent, Remote: p.remote, Transport: "websocket"})
+	p.id, err = relay.Start(ticket, relay.Session{Client: p, Agent: agentOf{p}, AgentName: p.agent, Remote: p.remote, Transport: "websocket"})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func (p *peer) pass(d time.Duration) {
 
 type agentOf struct{ *peer }
 
-func (a agentOf) Open(ctx context.Context) (actors.Stream, error) { return streamOf{a.peer, ctx}, nil }
+func (a agentOf) Open(ctx context.Context) (relay.Stream, error) { return streamOf{a.peer, ctx}, nil }
 
 type streamOf struct {
 	*peer

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -138,7 +139,7 @@ func TestSessionsAreFiltered(t *testing.T) {
 		if got := h.sessions("?q=" + last.ID[2:9]); got.Total != 1 || got.Sessions[0].ID != last.ID {
 			t.Errorf("a part of an ID: %+v", got)
 		}
-		if last.WaitsFor != actors.AwaitsStart || h.sessions("?phase=stopping").Sessions[0].WaitsFor != actors.AwaitsAgent {
+		if last.WaitsFor != relay.AwaitsStart || h.sessions("?phase=stopping").Sessions[0].WaitsFor != relay.AwaitsAgent {
 			t.Error("who is waited for is wrong")
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // maxError is how many bytes of an error are told.
@@ -80,7 +81,7 @@ func eventOf(event any) (name string, data any) {
 		return EventSessionPhase, SessionPhase{e.ID, e.Workflow, e.Phase.String(), moment(e.At)}
 	case actors.SessionStopped:
 		return EventSessionStopped, stoppedOf(e)
-	case actors.ToolUnavailable:
+	case relay.ToolUnavailable:
 		return EventToolUnavailable, ToolUnavailable{e.Session, errorText(e.Err)}
 	case actors.ServiceStopped:
 		return EventServiceStopped, ServiceStopped{e.Name, e.Outcome, e.Took, errorText(e.Err)}

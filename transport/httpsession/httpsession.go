@@ -173,10 +173,18 @@ func (w *response) cut() {
 	defer w.mu.Unlock()
 	w.gone = true
 	if w.hijacked != nil {
-		actors.CutConn(w.hijacked)()
+		cutConn(w.hijacked)
 		return
 	}
 	control := http.NewResponseController(w.ResponseWriter)
 	_ = control.SetReadDeadline(time.Now())
 	_ = control.SetWriteDeadline(time.Now())
+}
+
+// cutConn closes a connection without a word: TLS's own goodbye could block, so what is under it is closed.
+func cutConn(conn net.Conn) {
+	if encrypted, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = encrypted.NetConn()
+	}
+	_ = conn.Close()
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
@@ -82,7 +82,7 @@ type Tool struct {
 	client    *http.Client
 }
 
-var _ actors.Tool = (*Tool)(nil)
+var _ relay.Tool = (*Tool)(nil)
 
 // New checks the base URL. The error names neither the URL nor the token.
 func New(o Options) (*Tool, error) {
@@ -101,14 +101,14 @@ func New(o Options) (*Tool, error) {
 	return t, nil
 }
 
-// Open implements [actors.Tool]: it keeps the workflow's ID for the requests. There is nothing to
+// Open implements [relay.Tool]: it keeps the workflow's ID for the requests. There is nothing to
 // open.
 func (t *Tool) Open(_ context.Context, start *dap.StartWorkflowRequest) error {
 	t.workflow = start.GetWorkflowID()
 	return nil
 }
 
-// Close implements [actors.Tool]: the connections belong to the transport.
+// Close implements [relay.Tool]: the connections belong to the transport.
 func (t *Tool) Close(context.Context) error { return nil }
 
 // Takes tells whether action is a runHTTPRequest.

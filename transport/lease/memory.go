@@ -7,10 +7,10 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
-// Memory is an [actors.Leaser] for the sessions of one process: it knows nothing of any other. A
+// Memory is an [relay.Leaser] for the sessions of one process: it knows nothing of any other. A
 // lease is held until it is released, and never lost. The zero value is ready, and no method blocks.
 type Memory struct {
 	mu   sync.Mutex
@@ -19,16 +19,16 @@ type Memory struct {
 
 var errHeldHere = errors.New("another session of this process has the lease")
 
-// Acquire implements [actors.Leaser]. It fails with [actors.LeaseHeld] while another session has the
+// Acquire implements [relay.Leaser]. It fails with [relay.LeaseHeld] while another session has the
 // lease, and with ctx's error if ctx is done. lost is never called.
-func (m *Memory) Acquire(ctx context.Context, workflow string, _ func(error)) (actors.Lease, error) {
+func (m *Memory) Acquire(ctx context.Context, workflow string, _ func(error)) (relay.Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.held[workflow] != nil {
-		return nil, actors.LeaseHeld(errHeldHere)
+		return nil, relay.LeaseHeld(errHeldHere)
 	}
 	if m.held == nil {
 		m.held = make(map[string]*memoryLease)
@@ -43,7 +43,7 @@ type memoryLease struct {
 	workflow string
 }
 
-// Release implements [actors.Lease]. It can't fail.
+// Release implements [relay.Lease]. It can't fail.
 func (l *memoryLease) Release(context.Context) error {
 	l.store.mu.Lock()
 	defer l.store.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httptool"
@@ -62,7 +62,7 @@ type offer struct {
 	name   string // the server's
 }
 
-var _ actors.Tool = (*Tool)(nil)
+var _ relay.Tool = (*Tool)(nil)
 
 // New makes a tool that isn't connected yet.
 func New(o Options) *Tool {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 )
 
@@ -37,7 +38,7 @@ func BenchmarkScrape(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := ticket.Start(actors.Session{Client: newClient(), Agent: &agent{}, Transport: "websocket"}); err != nil {
+				if _, err := relay.Start(ticket, relay.Session{Client: newClient(), Agent: &agent{}, Transport: "websocket"}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -62,7 +63,7 @@ func BenchmarkSnapshotOf10000Sessions(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := ticket.Start(actors.Session{Client: newClient(), Agent: &agent{}}); err != nil {
+		if _, err := relay.Start(ticket, relay.Session{Client: newClient(), Agent: &agent{}}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/lease/leasetest"
@@ -75,7 +76,7 @@ func panics(t *testing.T, value any, f func()) {
 func TestAToolsAnswerItsErrorAndItsPanicPassUnchanged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := open(t, quiet())
-		timed := m.Tools([]actors.Tool{tool{}})[0]
+		timed := m.Tools([]relay.Tool{tool{}})[0]
 		if answer, err := timed.Run(t.Context(), runHTTP("answers")); err != nil || answer.GetHttpResponse().GetError() == "" {
 			t.Errorf("%v %v", answer, err)
 		}
@@ -112,8 +113,8 @@ func TestAToolsPanicEndsItsSessionWithItsOwnStack(t *testing.T) {
 // A tool that panics outside of Run does so in its session.
 func TestAPanicInAToolsCloseIsTheSessions(t *testing.T) {
 	in(t, actors.Options{}, nil, func(t *testing.T, h *house) {
-		h.serve(func(s *actors.Session) {
-			s.Tools = h.Tools([]actors.Tool{tool{closes: func() { panic("in Tool.Close") }}})
+		h.serve(func(s *relay.Session) {
+			s.Tools = h.Tools([]relay.Tool{tool{closes: func() { panic("in Tool.Close") }}})
 		}).completes()
 		h.now().is(t, figures{`lastcall_panics_total{where="session"}`: 1}, "lastcall_panics")
 	})
@@ -128,7 +129,7 @@ func TestACountedLeaserKeepsTheContract(t *testing.T) {
 
 func TestALeaseIsHeldUntilItIsReleasedOrLost(t *testing.T) {
 	m := open(t, quiet())
-	take := func(l *leaser) actors.Lease {
+	take := func(l *leaser) relay.Lease {
 		t.Helper()
 		taken, err := m.Leaser(l).Acquire(t.Context(), "w1", func(error) {})
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // Observe counts an event. It is for [actors.Supervisor.Listen], from before the first session on:
@@ -20,7 +21,7 @@ func (m *Metrics) Observe(event any) {
 		m.phaseOver(m.move(e.ID, e.Phase, e.At))
 	case actors.SessionStopped:
 		m.sessionStopped(e)
-	case actors.ToolUnavailable:
+	case relay.ToolUnavailable:
 		m.toolsUnavailable.with().Inc()
 	case actors.ServiceStopped:
 		if errors.As(e.Err, new(*actors.PanicError)) {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/metrics"
@@ -73,18 +74,18 @@ type joined struct {
 }
 
 // join starts a session whose client has said nothing. change may be nil.
-func (h *house) join(change func(*actors.Session)) *joined {
+func (h *house) join(change func(*relay.Session)) *joined {
 	h.t.Helper()
 	ticket, err := h.Admit(context.Background())
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	j := &joined{client: newClient(), agent: &agent{says: make(chan any)}}
-	parts := actors.Session{Client: j.client, Agent: j.agent, Transport: "websocket"}
+	parts := relay.Session{Client: j.client, Agent: j.agent, Transport: "websocket"}
 	if change != nil {
 		change(&parts)
 	}
-	if j.id, err = ticket.Start(parts); err != nil {
+	if j.id, err = relay.Start(ticket, parts); err != nil {
 		h.t.Fatal(err)
 	}
 	synctest.Wait()
@@ -92,7 +93,7 @@ func (h *house) join(change func(*actors.Session)) *joined {
 }
 
 // serve starts a session that has come to where messages flow.
-func (h *house) serve(change func(*actors.Session)) *joined {
+func (h *house) serve(change func(*relay.Session)) *joined {
 	h.t.Helper()
 	j := h.join(change)
 	j.client.say(startRequest("w1"))
@@ -171,7 +172,7 @@ type agent struct {
 	says chan any // *dap.Action or error
 }
 
-func (a *agent) Open(ctx context.Context) (actors.Stream, error) {
+func (a *agent) Open(ctx context.Context) (relay.Stream, error) {
 	time.Sleep(a.opens)
 	a.ctx = ctx
 	return a, a.openErr
@@ -286,7 +287,7 @@ func track(id string) *dap.Action {
 }
 
 // tooled gives a session the tool, timed.
-func (h *house) tooled(parts *actors.Session) { parts.Tools = h.Tools([]actors.Tool{tool{}}) }
+func (h *house) tooled(parts *relay.Session) { parts.Tools = h.Tools([]relay.Tool{tool{}}) }
 
 // leaser gives leases as it is told.
 type leaser struct {
@@ -297,7 +298,7 @@ type leaser struct {
 	lost       func(error)
 }
 
-func (l *leaser) Acquire(_ context.Context, _ string, lost func(error)) (actors.Lease, error) {
+func (l *leaser) Acquire(_ context.Context, _ string, lost func(error)) (relay.Lease, error) {
 	if l.err != nil {
 		return nil, l.err
 	}
@@ -315,8 +316,8 @@ func (l *leaser) Release(context.Context) error {
 }
 
 // leased leases a session's workflow with l, counted.
-func (h *house) leased(l *leaser) func(*actors.Session) {
-	return func(parts *actors.Session) { parts.Leaser = h.Leaser(l) }
+func (h *house) leased(l *leaser) func(*relay.Session) {
+	return func(parts *relay.Session) { parts.Leaser = h.Leaser(l) }
 }
 
 // ask sends a handler a request, which gets no session.

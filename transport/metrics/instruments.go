@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 )
 
@@ -136,8 +137,8 @@ func reasons() label {
 func badInputs() label {
 	l := label{name: "kind"}
 	for _, kind := range []actors.BadInput{
-		actors.UnknownRequest, actors.DuplicateRequest, actors.UnknownEvent, actors.UnknownField,
-		actors.InvalidMessage, actors.TooBig, actors.NotAllowed,
+		relay.UnknownRequest, relay.DuplicateRequest, relay.UnknownEvent, relay.UnknownField,
+		relay.InvalidMessage, relay.TooBig, relay.NotAllowed,
 	} {
 		l.values = append(l.values, string(kind))
 	}

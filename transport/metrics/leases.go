@@ -6,10 +6,11 @@ import (
 	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // Leaser counts the leases that sessions take, hold, lose and release. Nil is nil.
-func (m *Metrics) Leaser(next actors.Leaser) actors.Leaser {
+func (m *Metrics) Leaser(next relay.Leaser) relay.Leaser {
 	if next == nil {
 		return nil
 	}
@@ -17,12 +18,12 @@ func (m *Metrics) Leaser(next actors.Leaser) actors.Leaser {
 }
 
 type leaser struct {
-	next    actors.Leaser
+	next    relay.Leaser
 	metrics *Metrics
 }
 
-// Acquire implements [actors.Leaser].
-func (l *leaser) Acquire(ctx context.Context, workflow string, lost func(error)) (actors.Lease, error) {
+// Acquire implements [relay.Leaser].
+func (l *leaser) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	counted := &lease{metrics: l.metrics}
 	taken, err := l.next.Acquire(ctx, workflow, func(why error) {
 		l.metrics.leasesLost.with().Inc()
@@ -44,7 +45,7 @@ func acquisition(ctx context.Context, err error) string {
 	switch {
 	case err == nil:
 		return acquired
-	case errors.As(err, &fault) && fault.Reason == actors.LeaseHeld(nil).Reason:
+	case errors.As(err, &fault) && fault.Reason == relay.LeaseHeld(nil).Reason:
 		return held
 	case ctx.Err() != nil:
 		return cancelled
@@ -54,14 +55,14 @@ func acquisition(ctx context.Context, err error) string {
 
 // lease is held from begin to the first of its loss and its release. A loss may come before begin.
 type lease struct {
-	actors.Lease
+	relay.Lease
 	metrics *Metrics
 
 	mu         sync.Mutex
 	held, over bool
 }
 
-func (l *lease) begin(taken actors.Lease) {
+func (l *lease) begin(taken relay.Lease) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.Lease = taken
@@ -80,7 +81,7 @@ func (l *lease) end() {
 	l.held, l.over = false, true
 }
 
-// Release implements [actors.Lease].
+// Release implements [relay.Lease].
 func (l *lease) Release(ctx context.Context) error {
 	released := false
 	defer func() { // also after a panic

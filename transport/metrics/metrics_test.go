@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/metrics"
@@ -83,7 +84,7 @@ func TestSessionsAreCountedWhereTheyAre(t *testing.T) {
 		stopping := h.serve(nil)
 		stopping.agent.ignores = true
 		stopping.closes(1000)
-		closing := h.serve(func(s *actors.Session) { s.Transport = "smoke" })
+		closing := h.serve(func(s *relay.Session) { s.Transport = "smoke" })
 		closing.client.mute = true
 		closing.completes()
 		if _, err := h.Admit(t.Context()); err != nil {
@@ -382,11 +383,11 @@ func hostile(m *metrics.Metrics) {
 		Info:          actors.Info{Transport: noise()}, Code: rand.N(1 << 16), Reason: noise(), Err: errors.New(noise()),
 		BadInput: map[actors.BadInput]int{actors.BadInput(noise()): 1},
 	})
-	m.Observe(actors.ToolUnavailable{Session: noise(), Err: errors.New(noise())})
+	m.Observe(relay.ToolUnavailable{Session: noise(), Err: errors.New(noise())})
 	m.Observe(actors.DrainFinished{DrainStatus: actors.DrainStatus{Reason: noise()}, Report: &actors.Report{}})
 	m.Observe(noise())
 	m.Refused(transport.Refusal(noise()))
-	for _, timed := range m.Tools([]actors.Tool{tool{}}) {
+	for _, timed := range m.Tools([]relay.Tool{tool{}}) {
 		_, _ = timed.Run(context.Background(), runMCP("fails-"+noise()))
 		_, _ = timed.Run(context.Background(), &dap.Action{RequestID: "fails-" + noise()})
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/metrics"
@@ -39,7 +40,7 @@ func TestEveryFigureIsExact(t *testing.T) {
 func ends(h *house, want figures) {
 	h.serve(nil).completes()
 	h.serve(http1).completes()
-	h.serve(func(s *actors.Session) { s.Transport = "carrier pigeon" }).completes()
+	h.serve(func(s *relay.Session) { s.Transport = "carrier pigeon" }).completes()
 	h.serve(nil).closes(1000)
 	h.serve(nil).closes(1001)
 	h.serve(nil).closes(1005)
@@ -49,7 +50,7 @@ func ends(h *house, want figures) {
 	h.serve(nil).agent.say(&actors.Fault{Code: 1009, Reason: "too large"})
 	h.serve(nil).agent.say(&actors.Fault{Code: 4999, Reason: "an embedder's own"})
 	h.serve(nil).agent.say(errors.New("broken"))
-	h.serve(nil).agent.say(actors.AgentUnavailable(nil))
+	h.serve(nil).agent.say(relay.AgentUnavailable(nil))
 	stubborn := h.serve(nil)
 	stubborn.agent.ignores = true
 	stubborn.closes(1000)
@@ -89,7 +90,7 @@ func ends(h *house, want figures) {
 	want.passed(15+3, 4)
 }
 
-func http1(s *actors.Session) { s.Transport = "http" }
+func http1(s *relay.Session) { s.Transport = "http" }
 
 // refuses: requests that become no session.
 func refuses(h *house, want figures) {
@@ -195,7 +196,7 @@ func calls(h *house, want figures) {
 func leases(h *house, want figures) {
 	h.serve(h.leased(&leaser{})).completes()
 	h.serve(h.leased(&leaser{releaseErr: errors.New("store down")})).completes()
-	h.serve(h.leased(&leaser{err: actors.LeaseHeld(nil)}))
+	h.serve(h.leased(&leaser{err: relay.LeaseHeld(nil)}))
 	h.serve(h.leased(&leaser{err: &actors.Fault{Code: 1013, Reason: "workflow lease unavailable, try again"}}))
 	losing := &leaser{}
 	h.serve(h.leased(losing))
@@ -223,7 +224,7 @@ func leases(h *house, want figures) {
 // misreads: what was wrong with messages.
 func misreads(h *house, want figures) {
 	bad := h.serve(nil)
-	bad.client.bad = map[actors.BadInput]int{actors.UnknownField: 5, actors.UnknownEvent: 2, "a kind of next year": 1}
+	bad.client.bad = map[actors.BadInput]int{relay.UnknownField: 5, relay.UnknownEvent: 2, "a kind of next year": 1}
 	bad.client.say(answer("nobody asked"))
 	bad.agent.say(&dapAction{RequestID: "twice"})
 	bad.agent.say(&dapAction{RequestID: "twice"})
@@ -254,7 +255,7 @@ func misreads(h *house, want figures) {
 
 // panicsEverywhere: one in each place that survives one, and one in a session with tools that isn't the tool's.
 func panicsEverywhere(h *house, want figures) {
-	for _, change := range []func(*actors.Session){nil, h.tooled} {
+	for _, change := range []func(*relay.Session){nil, h.tooled} {
 		s := h.serve(change)
 		s.client.panics = true
 		s.agent.say(mkdir())
@@ -264,11 +265,11 @@ func panicsEverywhere(h *house, want figures) {
 		h.t.Error(err)
 	}
 	stop := h.Listen(func(event any) {
-		if _, told := event.(actors.ToolUnavailable); told {
+		if _, told := event.(relay.ToolUnavailable); told {
 			panic("in a listener")
 		}
 	})
-	h.Engine().BroadcastEvent(actors.ToolUnavailable{Session: "x"})
+	h.Engine().BroadcastEvent(relay.ToolUnavailable{Session: "x"})
 	synctest.Wait()
 	stop()
 

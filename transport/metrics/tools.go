@@ -7,14 +7,14 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // Tools times and counts what a session's tools run. It changes neither the tools' answers nor their
 // panics; without tools it makes none.
-func (m *Metrics) Tools(tools []actors.Tool) []actors.Tool {
-	var timed []actors.Tool
+func (m *Metrics) Tools(tools []relay.Tool) []relay.Tool {
+	var timed []relay.Tool
 	for _, next := range tools {
 		timed = append(timed, &tool{next, m})
 	}
@@ -22,11 +22,11 @@ func (m *Metrics) Tools(tools []actors.Tool) []actors.Tool {
 }
 
 type tool struct {
-	actors.Tool
+	relay.Tool
 	metrics *Metrics
 }
 
-// Run implements [actors.Tool].
+// Run implements [relay.Tool].
 func (t *tool) Run(ctx context.Context, action *dap.Action) (answer *dap.ActionResponse, err error) {
 	began, result := time.Now(), panicked // until it has returned
 	defer func() { t.metrics.called(kind(action), result, time.Since(began)) }()

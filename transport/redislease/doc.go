@@ -1,7 +1,7 @@
 // Package redislease keeps leases on workflows in Redis or Valkey, so that instances of a gateway
 // which share nothing else run each workflow in one place at a time.
 //
-// [Store] is the [actors.Leaser] of all sessions of a process, and an [actors.Service] that belongs
+// [Store] is the [relay.Leaser] of all sessions of a process, and an [actors.Service] that belongs
 // to the stage AfterSessions:
 //
 //	store, err := redislease.New(redislease.Options{URL: "redis://redis:6379"})

@@ -41,7 +41,7 @@ func newLease(s *Store, workflow string, lost func(error)) *lease {
 	}
 }
 
-// Release implements [actors.Lease]. The lease is given free also where ctx is done before the
+// Release implements [relay.Lease]. The lease is given free also where ctx is done before the
 // server has answered: that goes on for at most 4 s. If the server doesn't answer, each renewal
 // tries again until the lease has run out. An error says that it may be held until then.
 func (l *lease) Release(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // Defaults of [Options].
@@ -79,7 +80,7 @@ type Stats struct {
 	Lost        uint64 // leases that were lost
 }
 
-// Store is an [actors.Leaser] for several instances that share a Redis or Valkey. It is an
+// Store is an [relay.Leaser] for several instances that share a Redis or Valkey. It is an
 // [actors.Service], too: without Serve no lease is renewed.
 type Store struct {
 	options Options
@@ -127,11 +128,11 @@ func New(options Options) (*Store, error) {
 	}, nil
 }
 
-// Acquire implements [actors.Leaser]. It takes 2 s at most. It fails with [actors.LeaseHeld] if
+// Acquire implements [relay.Leaser]. It takes 2 s at most. It fails with [relay.LeaseHeld] if
 // another session has the lease, with a [*actors.Fault] of code 1013 if the store is unreachable and
 // Failure is [FailClosed], and with ctx's error if that is done first. lost is told [ErrTaken] or
 // [ErrRanOut]; it may be called before Acquire has returned, and must not call Release.
-func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) (actors.Lease, error) {
+func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -169,9 +170,9 @@ func (s *Store) ask(l *lease) (answer <-chan error, ok bool) {
 }
 
 // granted decides what the server's answer means for the session.
-func (s *Store) granted(l *lease, err error) (actors.Lease, error) {
+func (s *Store) granted(l *lease, err error) (relay.Lease, error) {
 	if errors.Is(err, errHeld) {
-		return nil, actors.LeaseHeld(fmt.Errorf("%q: %w", l.key, err))
+		return nil, relay.LeaseHeld(fmt.Errorf("%q: %w", l.key, err))
 	}
 	if err != nil {
 		s.unavailable.Add(1)

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/lease/leasetest"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 )
 
 var (
 	_ actors.Service = (*redislease.Store)(nil)
-	_ actors.Leaser  = (*redislease.Store)(nil)
+	_ relay.Leaser   = (*redislease.Store)(nil)
 )
 
 // generous bounds what takes no time on an idle machine.
@@ -113,7 +114,7 @@ func TestAKilledHolderFreesItsWorkflowWhenTheLeaseRunsOut(t *testing.T) {
 		if _, err := killed.Acquire(t.Context(), "w", lost); err != nil {
 			t.Fatal(err)
 		}
-		var lease actors.Lease
+		var lease relay.Lease
 		eventually(t, "the workflow is free", func() bool {
 			lease, err = b.Acquire(t.Context(), "w", lost)
 			return err == nil

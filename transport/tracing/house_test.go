@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/scripted"
@@ -126,7 +127,7 @@ type house struct {
 // furniture is what a test wants in its house.
 type furniture struct {
 	agent scripted.Options
-	tools func() []actors.Tool
+	tools func() []relay.Tool
 }
 
 func open(t *testing.T, endpoint string, f furniture) *house {
@@ -148,7 +149,7 @@ func open(t *testing.T, endpoint string, f furniture) *house {
 	h.add("pool", actors.AfterSessions, pool)
 	handler := &transport.Handler{Supervisor: h.supervisor, Agents: pool, Context: h.tracing.Context}
 	if f.tools != nil {
-		handler.Tools = func(*grant.Grant, *http.Request) []actors.Tool { return h.tracing.Tools(f.tools()) }
+		handler.Tools = func(*grant.Grant, *http.Request) []relay.Tool { return h.tracing.Tools(f.tools()) }
 	}
 	h.add("http", actors.AfterSessions, &transport.HTTPServer{Listener: clients, Handler: handler})
 	h.url = "ws://" + clients.Addr().String()

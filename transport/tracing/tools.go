@@ -7,14 +7,14 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // Tools returns tools that do the same, each call with a span of its own. What a call was asked and
 // answered is not in it, but for a status and an error of the tool's own.
-func (t *Tracing) Tools(tools []actors.Tool) []actors.Tool {
-	traced := make([]actors.Tool, len(tools))
+func (t *Tracing) Tools(tools []relay.Tool) []relay.Tool {
+	traced := make([]relay.Tool, len(tools))
 	for i, next := range tools {
 		traced[i] = &tool{next, t.tracer}
 	}
@@ -22,11 +22,11 @@ func (t *Tracing) Tools(tools []actors.Tool) []actors.Tool {
 }
 
 type tool struct {
-	actors.Tool
+	relay.Tool
 	tracer trace.Tracer
 }
 
-// Run implements [actors.Tool].
+// Run implements [relay.Tool].
 func (t *tool) Run(ctx context.Context, action *dap.Action) (answer *dap.ActionResponse, err error) {
 	kind := kindOf(action)
 	ctx, span := t.tracer.Start(ctx, "tool "+kind, trace.WithAttributes(

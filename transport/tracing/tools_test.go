@@ -10,13 +10,13 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // fakeTool plays run.
 type fakeTool struct {
-	actors.Tool
+	relay.Tool
 	run func(ctx context.Context) (*dap.ActionResponse, error)
 }
 
@@ -54,7 +54,7 @@ func TestACallsSpanTellsWhatCameOfIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newReceiver(t)
 			w := watch(t, "http://"+r.address)
-			tool := w.tracing.Tools([]actors.Tool{&fakeTool{run: func(context.Context) (*dap.ActionResponse, error) { return c.answer, c.err }}})[0]
+			tool := w.tracing.Tools([]relay.Tool{&fakeTool{run: func(context.Context) (*dap.ActionResponse, error) { return c.answer, c.err }}})[0]
 			answer, err := tool.Run(context.Background(), grep())
 			if answer != c.answer || err != c.err {
 				t.Errorf("the call returns %v, %v", answer, err)
@@ -74,7 +74,7 @@ func TestAPanicOfAToolPassesThroughAndEndsItsSpan(t *testing.T) {
 	r := newReceiver(t)
 	w := watch(t, "http://"+r.address)
 	value := new(int)
-	tool := w.tracing.Tools([]actors.Tool{&fakeTool{run: func(context.Context) (*dap.ActionResponse, error) { panic(value) }}})[0]
+	tool := w.tracing.Tools([]relay.Tool{&fakeTool{run: func(context.Context) (*dap.ActionResponse, error) { panic(value) }}})[0]
 	func() {
 		defer func() {
 			if got := recover(); got != value {
@@ -91,7 +91,7 @@ func TestACallRunsInItsSpan(t *testing.T) {
 	r := newReceiver(t)
 	w := watch(t, "http://"+r.address)
 	var inside trace.SpanContext
-	tool := w.tracing.Tools([]actors.Tool{&fakeTool{run: func(ctx context.Context) (*dap.ActionResponse, error) {
+	tool := w.tracing.Tools([]relay.Tool{&fakeTool{run: func(ctx context.Context) (*dap.ActionResponse, error) {
 		inside = trace.SpanContextFromContext(ctx)
 		return plain("", ""), nil
 	}}})[0]

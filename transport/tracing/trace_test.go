@@ -14,7 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httptool"
@@ -73,12 +73,12 @@ func TestOneTraceGoesFromTheClientThroughTheSessionToTheAgentAndTheAPI(t *testin
 	connections := traced(t)
 	h := open(t, "http://"+r.address, furniture{
 		agent: scripted.Options{Steps: scripted.ToolScenario()},
-		tools: func() []actors.Tool {
+		tools: func() []relay.Tool {
 			tool, err := httptool.New(httptool.Options{API: grant.API{URL: url}, Transport: connections})
 			if err != nil {
 				t.Error(err)
 			}
-			return []actors.Tool{tool}
+			return []relay.Tool{tool}
 		},
 	})
 	ws := h.start("w1", http.Header{
@@ -164,9 +164,9 @@ func TestRequestsToMCPServersCarryTheTrace(t *testing.T) {
 	ask := &dap.Action{Action: &dap.Action_RunMCPTool{RunMCPTool: &dap.RunMCPTool{Name: "s_look", Args: "{}"}}}
 	h := open(t, "http://"+r.address, furniture{
 		agent: scripted.Options{Steps: []scripted.Step{scripted.Ask(ask)}},
-		tools: func() []actors.Tool {
+		tools: func() []relay.Tool {
 			servers := map[string]grant.MCPServer{"s": {URL: endpoint.URL, Headers: map[string]string{"traceparent": "of the grant's"}}}
-			return []actors.Tool{mcptool.New(mcptool.Options{Servers: servers, Transport: connections})}
+			return []relay.Tool{mcptool.New(mcptool.Options{Servers: servers, Transport: connections})}
 		},
 	})
 	_ = read(h.start("w1", http.Header{"Traceparent": {traceparent(clientTrace, clientSpan)}}))

@@ -9,7 +9,7 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
-	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
@@ -36,14 +36,14 @@ var (
 	errDuplicate = errors.New("a tracking call with this requestID is running")
 )
 
-var _ actors.Tool = (*Tool)(nil)
+var _ relay.Tool = (*Tool)(nil)
 
 // New makes a tool that opens its streams with open, and sends headers as their metadata.
 func New(open Opener, headers map[string]string) *Tool {
 	return &Tool{open: open, headers: metadata.New(headers), turn: make(chan struct{}, 1)}
 }
 
-// Open implements [actors.Tool]: the stream is opened when it is needed. It has the
+// Open implements [relay.Tool]: the stream is opened when it is needed. It has the
 // values of ctx, and not its end.
 func (t *Tool) Open(ctx context.Context, _ *dap.StartWorkflowRequest) error {
 	t.life, t.cut = context.WithCancel(context.WithoutCancel(ctx))

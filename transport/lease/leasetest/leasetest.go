@@ -1,4 +1,4 @@
-// Package leasetest checks that a lease store keeps the promises of an [actors.Leaser], whatever it
+// Package leasetest checks that a lease store keeps the promises of an [relay.Leaser], whatever it
 // keeps its leases in.
 package leasetest
 
@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // patience bounds what a healthy store answers at once.
@@ -22,7 +23,7 @@ const patience = 30 * time.Second
 
 // Run checks a store through two doors to the same leases, which may be one and the same. No lease
 // of theirs may run out within a minute.
-func Run(t *testing.T, a, b actors.Leaser) {
+func Run(t *testing.T, a, b relay.Leaser) {
 	c := contract{a: a, b: b}
 	t.Run("a workflow has one holder", c.oneHolder)
 	t.Run("workflows don't touch each other", c.workflowsAreApart)
@@ -34,7 +35,7 @@ func Run(t *testing.T, a, b actors.Leaser) {
 }
 
 type contract struct {
-	a, b actors.Leaser
+	a, b relay.Leaser
 	used atomic.Int64
 }
 
@@ -45,7 +46,7 @@ func (c *contract) workflow(suffix string) string {
 
 func (c *contract) oneHolder(t *testing.T) {
 	id := c.workflow("")
-	for _, doors := range [][2]actors.Leaser{{c.a, c.a}, {c.a, c.b}, {c.b, c.a}} {
+	for _, doors := range [][2]relay.Leaser{{c.a, c.a}, {c.a, c.b}, {c.b, c.a}} {
 		lease := Acquire(t, doors[0], id)
 		WantHeld(t, doors[1], id)
 		WantHeld(t, doors[1], id)
@@ -71,7 +72,7 @@ func (c *contract) oneOfMany(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 50 {
 		group.Go(func() {
-			_, err := []actors.Leaser{c.a, c.b}[i%2].Acquire(t.Context(), id, notLost(t))
+			_, err := []relay.Leaser{c.a, c.b}[i%2].Acquire(t.Context(), id, notLost(t))
 			if err == nil {
 				won.Add(1)
 			} else if !isHeld(err) {
@@ -146,7 +147,7 @@ func (c *contract) neverTwo(t *testing.T) {
 			group.Go(func() {
 				for _, s := range steps {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(s.Patience)*time.Microsecond)
-					lease, err := []actors.Leaser{c.a, c.b}[i%2].Acquire(ctx, fmt.Sprint(id, s.Workflow), notLost(t))
+					lease, err := []relay.Leaser{c.a, c.b}[i%2].Acquire(ctx, fmt.Sprint(id, s.Workflow), notLost(t))
 					cancel()
 					if err != nil {
 						continue
@@ -168,7 +169,7 @@ func (c *contract) neverTwo(t *testing.T) {
 }
 
 // Acquire takes a lease that is free. The test fails if it is ever lost.
-func Acquire(t testing.TB, store actors.Leaser, workflow string) actors.Lease {
+func Acquire(t testing.TB, store relay.Leaser, workflow string) relay.Lease {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -180,7 +181,7 @@ func Acquire(t testing.TB, store actors.Leaser, workflow string) actors.Lease {
 }
 
 // Release gives a lease free, and fails the test if the store says that it couldn't.
-func Release(t testing.TB, lease actors.Lease) {
+func Release(t testing.TB, lease relay.Lease) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
@@ -190,7 +191,7 @@ func Release(t testing.TB, lease actors.Lease) {
 }
 
 // WantHeld fails the test unless somebody else has the lease.
-func WantHeld(t testing.TB, store actors.Leaser, workflow string) {
+func WantHeld(t testing.TB, store relay.Leaser, workflow string) {
 	t.Helper()
 	_, err := store.Acquire(t.Context(), workflow, notLost(t))
 	if !isHeld(err) {
@@ -200,11 +201,11 @@ func WantHeld(t testing.TB, store actors.Leaser, workflow string) {
 
 func isHeld(err error) bool {
 	var fault *actors.Fault
-	return errors.As(err, &fault) && fault.Code == actors.CloseTryAgainLater && fault.Reason == actors.LeaseHeld(nil).Reason
+	return errors.As(err, &fault) && fault.Code == actors.CloseTryAgainLater && fault.Reason == relay.LeaseHeld(nil).Reason
 }
 
 // eventually acquires what is free soon.
-func eventually(t testing.TB, store actors.Leaser, workflow string) actors.Lease {
+func eventually(t testing.TB, store relay.Leaser, workflow string) relay.Lease {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {

@@ -1,6 +1,8 @@
-package actors
+package relay
 
 import (
+	"github.com/lastcall-go/lastcall/actors"
+
 	"context"
 	"errors"
 	"io"
@@ -22,7 +24,7 @@ const toolGrace = time.Second
 func (s *session) readClient() message {
 	start, err := s.Client.Receive()
 	if err == nil && start.GetStartRequest() == nil {
-		err = &Fault{Code: startExpected.code, Reason: startExpected.reason}
+		err = &actors.Fault{Code: startExpected.code, Reason: startExpected.reason}
 	}
 	if err == nil {
 		s.post(message{event: event{kind: startReceived}, start: start})
@@ -41,7 +43,7 @@ func (s *session) readClient() message {
 func (s *session) relay(next *dap.ClientEvent) error {
 	switch event := next.GetResponse().(type) {
 	case *dap.ClientEvent_StartRequest:
-		return &Fault{Code: ClosePolicy, Reason: "start request sent twice"}
+		return &actors.Fault{Code: actors.ClosePolicy, Reason: "start request sent twice"}
 	case *dap.ClientEvent_ActionResponse:
 		s.answer(event.ActionResponse)
 	default:
@@ -59,7 +61,7 @@ func (s *session) answer(response *dap.ActionResponse) {
 
 // unlessClosed: a client that says goodbye is no error.
 func unlessClosed(err error) error {
-	if errors.As(err, new(*ClosedError)) {
+	if errors.As(err, new(*actors.ClosedError)) {
 		return nil
 	}
 	return err
@@ -166,7 +168,7 @@ func (s *session) stopAgent(reason string) message {
 // release lets go of the tools, and then of the lease. Each has a quarter of the close timeout of
 // its own, so that a tool that hangs costs the lease nothing; at least half is left to the client.
 func (s *session) release() message {
-	share := s.limits.CloseTimeout / 4
+	share := s.place.CloseTimeout / 4
 	forTools, cancel := context.WithTimeout(context.Background(), share)
 	s.calls.finish()
 	s.calls.settle(forTools)

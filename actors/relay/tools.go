@@ -1,6 +1,8 @@
-package actors
+package relay
 
 import (
+	"github.com/lastcall-go/lastcall/actors"
+
 	"context"
 	"errors"
 	"sync"
@@ -120,7 +122,7 @@ func (c *calls) settle(ctx context.Context) {
 func (s *session) openTools(start *dap.StartWorkflowRequest) {
 	for _, tool := range s.Tools {
 		if err := tool.Open(s.stream, start); err != nil {
-			s.engine.BroadcastEvent(ToolUnavailable{Session: s.id, Workflow: cutText(start.GetWorkflowID(), maxWorkflow), Err: err, Context: s.values})
+			s.engine.BroadcastEvent(ToolUnavailable{Session: s.place.ID, Workflow: actors.CutText(start.GetWorkflowID(), actors.MaxWorkflow), Err: err, Context: s.place.Context})
 		}
 	}
 }
@@ -132,7 +134,7 @@ func (s *session) closeTools(ctx context.Context) error {
 		closing.Go(func() {
 			defer func() {
 				if v := recover(); v != nil {
-					errs[i] = newPanicError(v)
+					errs[i] = actors.NewPanicError(v)
 				}
 			}()
 			errs[i] = tool.Close(ctx)
@@ -164,7 +166,7 @@ func (s *session) runTool(tool Tool, action *dap.Action) {
 	ctx, cancel := context.WithTimeout(s.calls.context, s.limits.ToolTimeout)
 	defer cancel()
 	answer, err := guardedRun(ctx, tool, action)
-	panicked := errors.As(err, new(*PanicError))
+	panicked := errors.As(err, new(*actors.PanicError))
 	switch {
 	case panicked:
 		answer = errorAnswer(internalError.reason)
@@ -185,7 +187,7 @@ func (s *session) answerCall(action *dap.Action, answer *dap.ActionResponse) {
 func guardedRun(ctx context.Context, tool Tool, action *dap.Action) (answer *dap.ActionResponse, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = newPanicError(v)
+			err = actors.NewPanicError(v)
 		}
 	}()
 	answer, err = tool.Run(ctx, action)
@@ -208,7 +210,7 @@ func toolError(ctx context.Context, err error) string {
 
 func errorAnswer(text string) *dap.ActionResponse {
 	return &dap.ActionResponse{ResponseType: &dap.ActionResponse_PlainTextResponse{
-		PlainTextResponse: &dap.PlainTextResponse{Error: cutText(text, maxToolError)},
+		PlainTextResponse: &dap.PlainTextResponse{Error: actors.CutText(text, maxToolError)},
 	}}
 }
 

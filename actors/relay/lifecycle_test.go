@@ -1,6 +1,8 @@
-package actors
+package relay
 
 import (
+	"github.com/lastcall-go/lastcall/actors"
+
 	"fmt"
 	"math/bits"
 	"testing"
@@ -9,9 +11,9 @@ import (
 // events are all that can happen to a session, in every variant that the lifecycle tells apart.
 // They are offered in every state, whether or not it makes sense there.
 var events = func() []event {
-	drained := ending{Drained, CloseGoingAway, DefaultReason}
-	gone := clientEvent(&ClosedError{Code: CloseNormal})
-	faulty := clientEvent(&Fault{Code: CloseInvalidData, Reason: "not a ClientEvent"})
+	drained := ending{actors.Drained, actors.CloseGoingAway, actors.DefaultReason}
+	gone := clientEvent(&actors.ClosedError{Code: actors.CloseNormal})
+	faulty := clientEvent(&actors.Fault{Code: actors.CloseInvalidData, Reason: "not a ClientEvent"})
 	all := []event{
 		{kind: drainAsked, end: drained, stop: stopShutdown},
 		{kind: drainAsked, end: drained, stop: stopShutdown, grace: true},
@@ -27,12 +29,12 @@ var events = func() []event {
 		{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed},
 		{kind: agentOpened, done: openAgent},
 		{kind: openFailed, done: openAgent, end: agentUnavailable},
-		{kind: agentEnded, done: receiveAgent, end: ending{Completed, CloseNormal, ""}},
+		{kind: agentEnded, done: receiveAgent, end: ending{actors.Completed, actors.CloseNormal, ""}},
 		{kind: agentEnded, done: receiveAgent, end: internalError},
 		{kind: stopSent, done: sendStop},
 		{kind: released, done: releasing},
 		{kind: clientLost, end: lostEnding, stop: stopPingFailed},
-		{kind: mustEnd, end: ending{Failed, CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
+		{kind: mustEnd, end: ending{actors.Failed, actors.CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
 		gone, faulty,
 		{kind: clientTold, done: tellClient},
 	}
@@ -105,7 +107,7 @@ func walkAll(t *testing.T, check func(from lifecycle, ev event, to lifecycle, ef
 }
 
 func TestInvariantsHoldInEveryReachableState(t *testing.T) {
-	phases := map[Phase]int{}
+	phases := map[actors.Phase]int{}
 	fail := func(from lifecycle, ev event, to lifecycle, format string, args ...any) {
 		t.Errorf("%s\n  from %+v\n  on   %+v\n  to   %+v", fmt.Sprintf(format, args...), from, ev, to)
 	}
@@ -113,13 +115,13 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 		if to.phase < from.phase {
 			fail(from, ev, to, "a phase went back")
 		}
-		if from.phase == PhaseStopped && (to != from || len(effects) > 0) {
+		if from.phase == actors.PhaseStopped && (to != from || len(effects) > 0) {
 			fail(from, ev, to, "something happened after stopped: %v", effects)
 		}
-		if finished := count(effects, doFinish); finished != 0 && from.phase == PhaseStopped || finished != boolToInt(to.phase == PhaseStopped && from.phase != PhaseStopped) {
+		if finished := count(effects, doFinish); finished != 0 && from.phase == actors.PhaseStopped || finished != boolToInt(to.phase == actors.PhaseStopped && from.phase != actors.PhaseStopped) {
 			fail(from, ev, to, "%d acknowledgements", finished)
 		}
-		if to.phase == PhaseStopped && (to.busy != 0 || to.holds) {
+		if to.phase == actors.PhaseStopped && (to.busy != 0 || to.holds) {
 			fail(from, ev, to, "something outlived the session")
 		}
 		if count(effects, doTellClient) > 0 {
@@ -136,10 +138,10 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 				fail(from, ev, to, "a close frame before the lease was released")
 			}
 		}
-		if count(effects, doStopAgent) > 0 && from.phase >= PhaseStopping {
+		if count(effects, doStopAgent) > 0 && from.phase >= actors.PhaseStopping {
 			fail(from, ev, to, "a second stopWorkflow")
 		}
-		if count(effects, doSeverAgent) > 0 && from.phase == PhaseServing && ev.kind != killed && ev.kind != panicked {
+		if count(effects, doSeverAgent) > 0 && from.phase == actors.PhaseServing && ev.kind != killed && ev.kind != panicked {
 			fail(from, ev, to, "the agent was cancelled before it was asked to stop")
 		}
 		if begun := workOf(effects); bits.OnesCount8(uint8(begun)) > 0 && from.busy&^ev.done&begun != 0 {
@@ -157,17 +159,17 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 		if stops := from.armed == stopTimer || from.armed == hurriedStopTimer; ev.kind == drainAsked && stops && count(effects, doArm) == 0 {
 			fail(from, ev, to, "an earlier deadline doesn't bring the stop timeout forward")
 		}
-		if to.phase == PhaseStopped && to.armed != noTimer {
+		if to.phase == actors.PhaseStopped && to.armed != noTimer {
 			fail(from, ev, to, "a timer outlived the session")
 		}
-		if to.phase == PhaseStopped && to.end.outcome == "" {
+		if to.phase == actors.PhaseStopped && to.end.outcome == "" {
 			fail(from, ev, to, "stopped without an outcome")
 		}
 	})
 	for state := range states {
 		phases[state.phase]++
 	}
-	for phase := PhaseOpening; phase <= PhaseStopped; phase++ {
+	for phase := actors.PhaseOpening; phase <= actors.PhaseStopped; phase++ {
 		t.Logf("%-8s %d states", phase, phases[phase])
 		if phases[phase] == 0 {
 			t.Errorf("no state is %s: the walk is cut short", phase)
@@ -179,11 +181,11 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 // whatever order and however that goes.
 func TestTheKillEndsEveryState(t *testing.T) {
 	for state := range walkAll(t, func(lifecycle, event, lifecycle, []effect) {}) {
-		if state.phase == PhaseStopped {
+		if state.phase == actors.PhaseStopped {
 			continue
 		}
 		after, effects := state.next(event{kind: killed, end: killedEnding})
-		if after.end.outcome != Killed || !after.cut || !after.severed {
+		if after.end.outcome != actors.Killed || !after.cut || !after.severed {
 			t.Errorf("%+v: killed, but %+v", state, after)
 		}
 		if after.busy != 0 && (count(effects, doCutClient) == 0 || count(effects, doSeverAgent) == 0) {
@@ -197,7 +199,7 @@ func TestTheKillEndsEveryState(t *testing.T) {
 // anything again: nobody is waited for for ever.
 func TestTheArmedTimerEndsEveryState(t *testing.T) {
 	for state := range walkAll(t, func(lifecycle, event, lifecycle, []effect) {}) {
-		if state.phase == PhaseServing && !state.grace {
+		if state.phase == actors.PhaseServing && !state.grace {
 			continue // a session that is served lasts for as long as both sides like
 		}
 		endsBy(t, state, events, func(l lifecycle, ev event) bool {
@@ -256,7 +258,7 @@ func endsBy(t *testing.T, from lifecycle, offered []event, happens func(lifecycl
 				visit(next)
 			}
 		}
-		if stuck && l.phase != PhaseStopped {
+		if stuck && l.phase != actors.PhaseStopped {
 			t.Errorf("from %+v\n  stuck in %+v", from, l)
 		}
 	}
@@ -266,9 +268,9 @@ func endsBy(t *testing.T, from lifecycle, offered []event, happens func(lifecycl
 // What ends after the session has begun to end comes of that.
 func TestErrorsOfAnEndThatWasBroughtAboutAreExpected(t *testing.T) {
 	for kind := drainAsked; kind <= clientTold; kind++ {
-		for phase := PhaseOpening; phase <= PhaseStopped; phase++ {
+		for phase := actors.PhaseOpening; phase <= actors.PhaseStopped; phase++ {
 			peersEnd := kind == openFailed || kind == agentEnded || kind == clientLost || kind == clientEnded
-			if want := peersEnd && phase >= PhaseStopping; (lifecycle{phase: phase}).expects(kind) != want {
+			if want := peersEnd && phase >= actors.PhaseStopping; (lifecycle{phase: phase}).expects(kind) != want {
 				t.Errorf("event %d in %s: expected %v", kind, phase, !want)
 			}
 		}

@@ -1,9 +1,10 @@
-package actors
+package relay
 
 import (
+	"github.com/lastcall-go/lastcall/actors"
+
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
@@ -14,18 +15,18 @@ import (
 // Receive and Send are called by one goroutine each, Close by a third at most once, Abort by any.
 type Client interface {
 	// Receive returns the client's next message. After an error it is not called again. The
-	// session tells by its type what happened: a [*ClosedError], [ErrSilent], a [*Fault] of the
+	// session tells by its type what happened: a [*actors.ClosedError], [ErrSilent], a [*actors.Fault] of the
 	// client's, whose close frame can still be written; any other error means that the connection
 	// is lost.
 	Receive() (*dap.ClientEvent, error)
 
 	// Send delivers one message, and blocks for as long as the client's side takes no more. A
-	// [*Fault] means that this message can't be sent, and how the client is told; any other error
+	// [*actors.Fault] means that this message can't be sent, and how the client is told; any other error
 	// that the connection is lost.
 	Send(*dap.Action) error
 
 	// Close sends the one close frame and waits for the client's answer. It returns when that has
-	// come or can't come any more. reason is at most [MaxReason] bytes.
+	// come or can't come any more. reason is at most [actors.MaxReason] bytes.
 	Close(code int, reason string) error
 
 	// Abort cuts the connection: whatever is blocked in another method returns at once. It doesn't
@@ -36,7 +37,7 @@ type Client interface {
 // Agent is the other end: it opens the stream on which a workflow is carried out.
 type Agent interface {
 	// Open returns a stream that lives until it has ended or ctx is done. It must return promptly
-	// once ctx is done. An error that is a [*Fault] says how the client is told.
+	// once ctx is done. An error that is a [*actors.Fault] says how the client is told.
 	Open(ctx context.Context) (Stream, error)
 }
 
@@ -49,14 +50,14 @@ type Stream interface {
 	Send(*dap.ClientEvent) error
 
 	// Receive returns the agent's next message, io.EOF where the agent ended the stream in order,
-	// and otherwise an error; one that is a [*Fault] says how the client is told.
+	// and otherwise an error; one that is a [*actors.Fault] says how the client is told.
 	Receive() (*dap.Action, error)
 }
 
 // Leaser makes sure that a workflow runs in one place at a time.
 type Leaser interface {
 	// Acquire takes the lease on a workflow, and must return promptly once ctx is done. An error
-	// that is a [*Fault] says how the client is told; [LeaseHeld] is the one for a workflow that
+	// that is a [*actors.Fault] says how the client is told; [LeaseHeld] is the one for a workflow that
 	// runs elsewhere. After an error nothing is held. lost is called at most once, before Release
 	// has returned, if the lease is lost: somebody else has it, or it could not be renewed until it
 	// ran out. lost doesn't block.
@@ -69,62 +70,16 @@ type Lease interface {
 	Release(ctx context.Context) error
 }
 
-// The close codes of the protocol, from RFC 6455 section 7.4.1 and the DAP wire.
-const (
-	CloseNormal        = 1000 // the agent ended its stream in order
-	CloseGoingAway     = 1001 // come back: the server drains, or the agent is unavailable
-	CloseNoStatus      = 1005 // never sent: the peer's close frame had no code
-	CloseInvalidData   = 1007 // a message is not what it should be
-	ClosePolicy        = 1008 // what was asked for is not allowed
-	CloseTooBig        = 1009 // a message is too large
-	CloseInternal      = 1011 // something failed, here or in the agent
-	CloseTryAgainLater = 1013 // the workflow runs elsewhere
-	CloseInvalidInput  = 4400 // the agent refused the input, and says why
-)
-
-// MaxReason is how many bytes of a reason a close frame carries: a control frame holds 125 bytes,
-// two of them are the code (RFC 6455 section 5.5).
-const MaxReason = 123
-
 // ErrSilent says that a client gave no sign of life for too long.
 var ErrSilent = errors.New("client silent")
 
-// ClosedError says that the client itself closed the connection.
-type ClosedError struct {
-	Code   int // from its close frame; [CloseNoStatus] where that had none
-	Reason string
-}
-
-func (e *ClosedError) Error() string {
-	return fmt.Sprintf("client closed with %d %q", e.Code, e.Reason)
-}
-
-// Fault is an error that the client is told: it ends the session with this close code and reason.
-// The reason helps the client and names nothing internal; it is cut to [MaxReason] bytes. Err is
-// for the log alone.
-type Fault struct {
-	Code   int
-	Reason string
-	Err    error
-}
-
-func (f *Fault) Error() string {
-	if f.Err == nil {
-		return fmt.Sprintf("%s (close code %d)", f.Reason, f.Code)
-	}
-	return fmt.Sprintf("%s (close code %d): %v", f.Reason, f.Code, f.Err)
-}
-
-// Unwrap returns what is for the log alone.
-func (f *Fault) Unwrap() error { return f.Err }
-
 // LeaseHeld is the fault of a workflow that another session has the lease on. err says which, for
 // the log.
-func LeaseHeld(err error) *Fault {
-	return &Fault{Code: CloseTryAgainLater, Reason: "workflow is running elsewhere", Err: err}
+func LeaseHeld(err error) *actors.Fault {
+	return &actors.Fault{Code: actors.CloseTryAgainLater, Reason: "workflow is running elsewhere", Err: err}
 }
 
 // AgentUnavailable is the fault of an agent that can't be reached, or that went away unasked.
-func AgentUnavailable(err error) *Fault {
-	return &Fault{Code: agentUnavailable.code, Reason: agentUnavailable.reason, Err: err}
+func AgentUnavailable(err error) *actors.Fault {
+	return &actors.Fault{Code: agentUnavailable.code, Reason: agentUnavailable.reason, Err: err}
 }

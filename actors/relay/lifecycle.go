@@ -1,27 +1,13 @@
-package actors
+package relay
+
+import "github.com/lastcall-go/lastcall/actors"
 
 // This file decides; session.go does. Nothing here knows time, sockets or goroutines, so that
 // lifecycle_test.go can walk every state that any sequence of events leads to.
 
-// Phase is how far a session has come. It only ever moves forward.
-type Phase uint8
-
-// The phases of a session, in their order.
-const (
-	PhaseOpening  Phase = iota // upgraded; the startRequest, the lease and the agent's stream are awaited
-	PhaseServing               // messages flow both ways
-	PhaseStopping              // the agent was told to stop; what it still says reaches the client
-	PhaseClosing               // the agent is gone: lease, close frame, the client's answer
-	PhaseStopped               // nothing of the session is left
-)
-
-func (p Phase) String() string {
-	return [...]string{"opening", "serving", "stopping", "closing", "stopped"}[p]
-}
-
 // lifecycle is a session's state. Its zero value has not begun.
 type lifecycle struct {
-	phase   Phase
+	phase   actors.Phase
 	busy    work   // what runs, and will report
 	holds   bool   // the lease or tools are held, and nobody lets go of them
 	severed bool   // the agent's stream was cancelled
@@ -46,7 +32,7 @@ const (
 
 // ending is how a session ended, for its supervisor, and how the client is told.
 type ending struct {
-	outcome Outcome
+	outcome actors.Outcome
 	code    int
 	reason  string
 }
@@ -132,7 +118,7 @@ func begin() (lifecycle, []effect) {
 // next is the whole story: in this state, after this event, that is to be done. An event that
 // means nothing in a state changes nothing.
 func (l lifecycle) next(ev event) (lifecycle, []effect) {
-	if l.phase == PhaseStopped || ev.done != 0 && l.busy&ev.done == 0 {
+	if l.phase == actors.PhaseStopped || ev.done != 0 && l.busy&ev.done == 0 {
 		return l, nil
 	}
 	t := turn{lifecycle: l}
@@ -147,7 +133,7 @@ func (l lifecycle) next(ev event) (lifecycle, []effect) {
 func (l lifecycle) expects(kind eventKind) bool {
 	switch kind {
 	case openFailed, agentEnded, clientLost, clientEnded:
-		return l.phase > PhaseServing
+		return l.phase > actors.PhaseServing
 	}
 	return false
 }
@@ -196,10 +182,10 @@ func (t *turn) take(ev event) {
 // stopping already, its time may become shorter.
 func (t *turn) drain(ev event) {
 	switch {
-	case t.phase == PhaseServing && ev.grace:
+	case t.phase == actors.PhaseServing && ev.grace:
 		t.grace = true
 		t.arm(graceTimer)
-	case t.phase <= PhaseServing:
+	case t.phase <= actors.PhaseServing:
 		t.stopAgent(ev.end, ev.stop)
 	case t.armed == stopTimer, t.armed == hurriedStopTimer:
 		t.arm(t.armed)
@@ -210,7 +196,7 @@ func (t *turn) drain(ev event) {
 // both of its ends are cut.
 func (t *turn) kill(end ending) {
 	t.end = end
-	t.phase = PhaseClosing
+	t.phase = actors.PhaseClosing
 	t.disarm()
 	t.severAgent()
 	t.cutClient()
@@ -220,13 +206,13 @@ func (t *turn) kill(end ending) {
 // fail ends the session after a panic; a client that was told nothing yet is told of it. The stream
 // is not asked to stop: whoever would have seen its answer may be the one that panicked.
 func (t *turn) fail(end ending) {
-	if t.told || t.cut && t.phase == PhaseClosing {
+	if t.told || t.cut && t.phase == actors.PhaseClosing {
 		t.cutClient()
 		return
 	}
 	t.end = end
 	switch {
-	case t.phase < PhaseClosing:
+	case t.phase < actors.PhaseClosing:
 		t.severAndClose()
 	case !t.runs(releasing):
 		t.tellClient()
@@ -252,7 +238,7 @@ func (t *turn) timedOut(ev event) {
 }
 
 func (t *turn) startReceived() {
-	if t.phase != PhaseOpening {
+	if t.phase != actors.PhaseOpening {
 		t.do(effect{kind: doAbandon})
 		return
 	}
@@ -270,8 +256,8 @@ func (t *turn) startTimedOut(ev event) {
 }
 
 func (t *turn) stopTimedOut() {
-	if t.end.outcome == Drained || t.end.outcome == ClientGone {
-		t.end.outcome = Cancelled
+	if t.end.outcome == actors.Drained || t.end.outcome == actors.ClientGone {
+		t.end.outcome = actors.Cancelled
 	}
 	t.severAndClose()
 }
@@ -281,7 +267,7 @@ func (t *turn) taken() {
 		return
 	}
 	t.holds = true
-	if t.phase == PhaseClosing {
+	if t.phase == actors.PhaseClosing {
 		t.release()
 	}
 }
@@ -289,10 +275,10 @@ func (t *turn) taken() {
 func (t *turn) agentOpened() {
 	t.run(receiveAgent, effect{kind: doReceiveAgent})
 	switch {
-	case t.phase == PhaseOpening:
-		t.phase = PhaseServing
+	case t.phase == actors.PhaseOpening:
+		t.phase = actors.PhaseServing
 		t.disarm()
-	case t.phase == PhaseStopping && t.severed:
+	case t.phase == actors.PhaseStopping && t.severed:
 		t.close()
 	}
 }
@@ -300,10 +286,10 @@ func (t *turn) agentOpened() {
 // agentEnded: unasked, the agent's end is the session's; asked, any end will do.
 func (t *turn) agentEnded(end ending) {
 	switch t.phase {
-	case PhaseOpening, PhaseServing:
+	case actors.PhaseOpening, actors.PhaseServing:
 		t.end = end
 		t.close()
-	case PhaseStopping:
+	case actors.PhaseStopping:
 		t.close()
 	}
 }
@@ -318,7 +304,7 @@ func (t *turn) clientLost(ev event) {
 
 // mustEnd stops the agent first, in order: what it still says is delivered, and the client is told.
 func (t *turn) mustEnd(ev event) {
-	if t.phase <= PhaseServing {
+	if t.phase <= actors.PhaseServing {
 		t.stopAgent(ev.end, ev.stop)
 	}
 }
@@ -338,7 +324,7 @@ func (t *turn) stopAgent(end ending, reason string) {
 		t.close()
 		return
 	}
-	t.phase = PhaseStopping
+	t.phase = actors.PhaseStopping
 	t.run(sendStop, effect{kind: doStopAgent, stop: reason})
 	t.arm(stopTimer)
 }
@@ -353,7 +339,7 @@ func (t *turn) severAgent() {
 func (t *turn) severAndClose() {
 	t.severAgent()
 	if t.runs(openAgent) {
-		t.phase = PhaseStopping
+		t.phase = actors.PhaseStopping
 		t.disarm()
 		return
 	}
@@ -362,7 +348,7 @@ func (t *turn) severAndClose() {
 
 // close begins the last part: the lease first, so that a client that comes back finds it free.
 func (t *turn) close() {
-	t.phase = PhaseClosing
+	t.phase = actors.PhaseClosing
 	t.arm(closeTimer)
 	if t.holds {
 		t.release()
@@ -395,8 +381,8 @@ func (t *turn) cutClient() {
 
 // settle ends the session once nothing of it runs.
 func (t *turn) settle() {
-	if t.phase == PhaseClosing && t.busy == 0 && !t.holds {
-		t.phase = PhaseStopped
+	if t.phase == actors.PhaseClosing && t.busy == 0 && !t.holds {
+		t.phase = actors.PhaseStopped
 		t.disarm()
 		t.do(effect{kind: doFinish})
 	}

@@ -1,4 +1,4 @@
-package actors
+package relay
 
 import "github.com/lastcall-go/lastcall/proto/dap"
 

@@ -1,6 +1,8 @@
-package actors
+package relay
 
 import (
+	"github.com/lastcall-go/lastcall/actors"
+
 	"errors"
 	"maps"
 	"sync"
@@ -8,18 +10,15 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
-// BadInput is a kind of input that is wrong. Each is counted.
-type BadInput string
-
 // The kinds of bad input.
 const (
-	UnknownRequest   BadInput = "unknown_request"   // a response to a request that isn't open; dropped
-	DuplicateRequest BadInput = "duplicate_request" // an action with the ID of one that is open; dropped
-	UnknownEvent     BadInput = "unknown_event"     // a message of a kind that the contract doesn't know; ignored
-	UnknownField     BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
-	InvalidMessage   BadInput = "invalid_message"   // a message that is none: not JSON, too deep, not UTF-8, a wrong type; ends the session
-	TooBig           BadInput = "too_big"           // a message over the limit; ends the session
-	NotAllowed       BadInput = "not_allowed"       // a message out of turn: no startRequest first, or a second one; ends the session
+	UnknownRequest   actors.BadInput = "unknown_request"   // a response to a request that isn't open; dropped
+	DuplicateRequest actors.BadInput = "duplicate_request" // an action with the ID of one that is open; dropped
+	UnknownEvent     actors.BadInput = "unknown_event"     // a message of a kind that the contract doesn't know; ignored
+	UnknownField     actors.BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
+	InvalidMessage   actors.BadInput = "invalid_message"   // a message that is none: not JSON, too deep, not UTF-8, a wrong type; ends the session
+	TooBig           actors.BadInput = "too_big"           // a message over the limit; ends the session
+	NotAllowed       actors.BadInput = "not_allowed"       // a message out of turn: no startRequest first, or a second one; ends the session
 )
 
 // Bounds on what a session remembers of an agent's open requests.
@@ -33,7 +32,7 @@ const (
 type requests struct {
 	mu   sync.Mutex
 	open map[string]struct{}
-	bad  map[BadInput]int
+	bad  map[actors.BadInput]int
 }
 
 // asked notes an action of the agent's. fresh is false for one whose ID is in use. An agent that
@@ -46,7 +45,7 @@ func (r *requests) asked(action *dap.Action) (fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(id) > maxRequestID || len(r.open) >= maxOpenRequests {
-		return false, &Fault{Code: CloseInternal, Reason: "agent error: too many open requests, or too long an ID"}
+		return false, &actors.Fault{Code: actors.CloseInternal, Reason: "agent error: too many open requests, or too long an ID"}
 	}
 	if _, inUse := r.open[id]; inUse {
 		r.count(DuplicateRequest)
@@ -78,11 +77,11 @@ func (r *requests) answered(response *dap.ActionResponse) bool {
 
 // refused counts the message with which a client ended its own session.
 func (r *requests) refused(err error) {
-	var fault *Fault
+	var fault *actors.Fault
 	if !errors.As(err, &fault) {
 		return
 	}
-	kind, counted := map[int]BadInput{CloseInvalidData: InvalidMessage, CloseTooBig: TooBig, ClosePolicy: NotAllowed}[fault.Code]
+	kind, counted := map[int]actors.BadInput{actors.CloseInvalidData: InvalidMessage, actors.CloseTooBig: TooBig, actors.ClosePolicy: NotAllowed}[fault.Code]
 	if counted {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -91,15 +90,15 @@ func (r *requests) refused(err error) {
 }
 
 // count is called with mu held.
-func (r *requests) count(kind BadInput) {
+func (r *requests) count(kind actors.BadInput) {
 	if r.bad == nil {
-		r.bad = make(map[BadInput]int)
+		r.bad = make(map[actors.BadInput]int)
 	}
 	r.bad[kind]++
 }
 
 // counts adds what a client has counted to what the session has.
-func (r *requests) counts(client Client) map[BadInput]int {
+func (r *requests) counts(client Client) map[actors.BadInput]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := maps.Clone(r.bad)
@@ -109,7 +108,7 @@ func (r *requests) counts(client Client) map[BadInput]int {
 	}
 	for kind, n := range counter.BadInput() {
 		if all == nil {
-			all = make(map[BadInput]int)
+			all = make(map[actors.BadInput]int)
 		}
 		all[kind] += n
 	}
@@ -119,5 +118,5 @@ func (r *requests) counts(client Client) map[BadInput]int {
 // BadInputCounter is a [Client] that counts bad input of its own, such as unknown fields. It is asked
 // when the session has stopped.
 type BadInputCounter interface {
-	BadInput() map[BadInput]int
+	BadInput() map[actors.BadInput]int
 }

@@ -1,9 +1,11 @@
-package actors
+package relay
 
 import (
+	"errors"
+
+	"github.com/lastcall-go/lastcall/actors"
+
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +15,7 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
-// Session is what a session is made of. The session owns all of it from [Ticket.Start] on, and has
+// Session is what a session is made of. The session owns all of it from [Start] on, and has
 // let go of all of it when it has stopped.
 type Session struct {
 	Client Client // required
@@ -31,16 +33,33 @@ type Session struct {
 	// its tools, its events. Its end means nothing. Nil: there are none.
 	Context context.Context
 
+	// Limits bound the session. Zero: their defaults.
+	Limits Limits
+
 	// Prepare may look at the startRequest, and change it, before anything is done for it. An error
-	// ends the session; a [*Fault] says how the client is told. Nil: it is taken as it is.
+	// ends the session; a [*actors.Fault] says how the client is told. Nil: it is taken as it is.
 	Prepare func(*dap.StartWorkflowRequest) error
 }
 
-// KindDAP is the kind of the sessions that [Ticket.Start] makes.
-const KindDAP = "dap"
+// Kind is the kind of the sessions that [Start] makes.
+const Kind = "dap"
 
-func (s *Session) info() Info {
-	return Info{Kind: KindDAP, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, Context: s.Context}
+// Start makes a session of what an upgrade brought and returns its ID. From here on the session owns
+// all of parts, also if a drain has begun since: the session is then drained at once. On an error
+// ([actors.ErrTicketVoid], [actors.ErrClosed]) the caller still owns it, and should close the
+// connection with [actors.CloseGoingAway].
+func Start(ticket *actors.Ticket, parts Session) (id string, err error) {
+	if parts.Client == nil || parts.Agent == nil {
+		return "", errors.New("a session needs a Client and an Agent")
+	}
+	if err := parts.Limits.check(); err != nil {
+		return "", err
+	}
+	return ticket.Start(parts.info(), func(at actors.Place) actors.Member { return newSession(at, parts) })
+}
+
+func (s *Session) info() actors.Info {
+	return actors.Info{Kind: Kind, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, Context: s.Context}
 }
 
 // session is the actor: it turns messages into events, asks its lifecycle what to do, and does it.
@@ -48,7 +67,8 @@ func (s *Session) info() Info {
 // and the session ends when the last of them has.
 type session struct {
 	Session
-	place
+	place  actors.Place
+	limits Limits
 	engine *actor.Engine
 	self   *actor.PID
 
@@ -81,19 +101,16 @@ type message struct {
 	err    error
 }
 
-// maxWorkflow is how many bytes of a workflow's ID, which a client chose, reports and logs show.
-const maxWorkflow = 256
-
 // lostStopTimeout is what an agent gets to end its stream when the workflow's lease was lost: by then
 // somebody else may run it.
 const lostStopTimeout = time.Second
 
-func newSession(at place, parts Session) *session {
-	s := &session{Session: parts, place: at, out: newOutgoing()}
-	s.now.Store(&moment{since: s.began})
-	s.stream, s.sever = context.WithCancel(s.values)
+func newSession(at actors.Place, parts Session) *session {
+	s := &session{Session: parts, place: at, limits: parts.Limits.orDefault(), out: newOutgoing()}
+	s.now.Store(&moment{since: s.place.Began})
+	s.stream, s.sever = context.WithCancel(s.place.Context)
 	if len(parts.Tools) > 0 {
-		s.calls = newCalls(s.values, s.limits.ToolConcurrency)
+		s.calls = newCalls(s.place.Context, s.limits.ToolConcurrency)
 	}
 	return s
 }
@@ -110,7 +127,7 @@ func (s *session) Receive(c *actor.Context) {
 	case actor.Started:
 		s.engine, s.self = c.Engine(), c.PID()
 		s.enter(begin())
-	case Stop:
+	case actors.Stop:
 		s.told(m)
 	case message:
 		s.take(m)
@@ -134,14 +151,14 @@ func (s *session) take(m message) {
 }
 
 // told: a stop may come again, and then only brings forward what the one before set.
-func (s *session) told(m Stop) {
-	if m.Cause == CauseKill {
+func (s *session) told(m actors.Stop) {
+	if m.Cause == actors.CauseKill {
 		s.step(event{kind: killed, end: killedEnding})
 		return
 	}
-	s.deadline = earlier(s.deadline, m.Deadline)
-	s.graceUntil = earlier(s.graceUntil, m.GraceUntil)
-	s.drained = ending{Drained, CloseGoingAway, cutReason(m.Reason)}
+	s.deadline = actors.Earlier(s.deadline, m.Deadline)
+	s.graceUntil = actors.Earlier(s.graceUntil, m.GraceUntil)
+	s.drained = ending{actors.Drained, actors.CloseGoingAway, cutReason(m.Reason)}
 	s.step(event{kind: drainAsked, end: s.drained, stop: stopShutdown, grace: time.Until(s.graceUntil) > 0})
 }
 
@@ -150,7 +167,7 @@ func (s *session) step(ev event) {
 }
 
 func (s *session) enter(next lifecycle, effects []effect) {
-	if next.phase == PhaseStopping && s.life.phase < PhaseStopping {
+	if next.phase == actors.PhaseStopping && s.life.phase < actors.PhaseStopping {
 		s.stopBegan = time.Now()
 	}
 	s.life = next
@@ -198,21 +215,21 @@ func (s *session) arm(which timer) {
 	var due time.Time
 	switch which {
 	case startTimer:
-		ev.end, due = startExpected, s.began.Add(s.limits.StartTimeout)
+		ev.end, due = startExpected, s.place.Began.Add(s.limits.StartTimeout)
 	case graceTimer:
 		ev.end, ev.stop, due = s.drained, stopShutdown, s.graceUntil
 	case stopTimer:
-		due = s.stopBy(s.limits.StopTimeout)
+		due = s.stopBy(s.place.StopTimeout)
 	case hurriedStopTimer:
-		due = s.stopBy(min(s.limits.StopTimeout, lostStopTimeout))
+		due = s.stopBy(min(s.place.StopTimeout, lostStopTimeout))
 	case closeTimer:
-		due = time.Now().Add(s.limits.CloseTimeout)
+		due = time.Now().Add(s.place.CloseTimeout)
 	}
 	s.timer = time.AfterFunc(time.Until(due), func() { s.post(message{event: ev}) })
 }
 
 func (s *session) stopBy(timeout time.Duration) time.Time {
-	return StopBy(s.stopBegan, s.deadline, timeout, s.limits.CloseTimeout)
+	return actors.StopBy(s.stopBegan, s.deadline, timeout, s.place.CloseTimeout)
 }
 
 func (s *session) disarm() {
@@ -228,7 +245,7 @@ func (s *session) spawn(w work, run func() message) {
 		defer s.running.Done()
 		defer func() {
 			if v := recover(); v != nil {
-				s.post(message{event: event{kind: panicked, done: w, end: internalError}, err: newPanicError(v)})
+				s.post(message{event: event{kind: panicked, done: w, end: internalError}, err: actors.NewPanicError(v)})
 			}
 		}()
 		s.post(run())
@@ -249,7 +266,7 @@ func (s *session) panicked(v any) {
 		}
 	}()
 	if s.err == nil {
-		s.err = newPanicError(v)
+		s.err = actors.NewPanicError(v)
 	}
 	s.step(event{kind: panicked, end: internalError})
 }
@@ -258,7 +275,7 @@ func (s *session) panicked(v any) {
 func (s *session) guard(run func()) {
 	defer func() {
 		if v := recover(); v != nil && s.err == nil {
-			s.err = newPanicError(v)
+			s.err = actors.NewPanicError(v)
 		}
 	}()
 	run()
@@ -268,7 +285,7 @@ func (s *session) guard(run func()) {
 // was not the lifecycle that ended it, all is cut here, and waited for elsewhere: Receive never
 // blocks.
 func (s *session) stopped() {
-	if s.life.phase == PhaseStopped {
+	if s.life.phase == actors.PhaseStopped {
 		s.acknowledge()
 		return
 	}
@@ -292,8 +309,8 @@ func (s *session) letGo() {
 func (s *session) acknowledge() {
 	s.calls.finish()
 	s.sever() // nothing listens to it any more; a context that is never cancelled is never freed
-	s.engine.Send(s.supervisor, Stopped{
-		ID:       s.id,
+	s.engine.Send(s.place.Supervisor, actors.Stopped{
+		ID:       s.place.ID,
 		Workflow: s.shownWorkflow(),
 		Outcome:  s.life.end.outcome,
 		Code:     s.life.end.code,
@@ -305,14 +322,4 @@ func (s *session) acknowledge() {
 	})
 }
 
-func (s *session) shownWorkflow() string { return cutText(s.workflow, maxWorkflow) }
-
-// PanicError is the error of a session or a service that panicked.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-func newPanicError(v any) *PanicError { return &PanicError{Value: v, Stack: debug.Stack()} }
-
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.Value, e.Stack) }
+func (s *session) shownWorkflow() string { return actors.CutText(s.workflow, actors.MaxWorkflow) }

@@ -1,0 +1,59 @@
+package actors
+
+import "fmt"
+
+// The close codes of the protocol, from RFC 6455 section 7.4.1 and the DAP wire.
+const (
+	CloseNormal        = 1000 // the agent ended its stream in order
+	CloseGoingAway     = 1001 // come back: the server drains, or the agent is unavailable
+	CloseNoStatus      = 1005 // never sent: the peer's close frame had no code
+	CloseInvalidData   = 1007 // a message is not what it should be
+	ClosePolicy        = 1008 // what was asked for is not allowed
+	CloseTooBig        = 1009 // a message is too large
+	CloseInternal      = 1011 // something failed, here or in the agent
+	CloseTryAgainLater = 1013 // the workflow runs elsewhere
+	CloseInvalidInput  = 4400 // the agent refused the input, and says why
+)
+
+// MaxReason is how many bytes of a reason a close frame carries: a control frame holds 125 bytes,
+// two of them are the code (RFC 6455 section 5.5).
+const MaxReason = 123
+
+// ClosedError says that the client itself closed the connection.
+type ClosedError struct {
+	Code   int // from its close frame; [CloseNoStatus] where that had none
+	Reason string
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("client closed with %d %q", e.Code, e.Reason)
+}
+
+// Fault is an error that the client is told: it ends the session with this close code and reason.
+// The reason helps the client and names nothing internal; it is cut to [MaxReason] bytes. Err is
+// for the log alone.
+type Fault struct {
+	Code   int
+	Reason string
+	Err    error
+}
+
+func (f *Fault) Error() string {
+	if f.Err == nil {
+		return fmt.Sprintf("%s (close code %d)", f.Reason, f.Code)
+	}
+	return fmt.Sprintf("%s (close code %d): %v", f.Reason, f.Code, f.Err)
+}
+
+// Unwrap returns what is for the log alone.
+func (f *Fault) Unwrap() error { return f.Err }
+
+// Outcome is how the fault ends a session: [Refused] where the client asked for what is not allowed or
+// not to be had here, else [Failed].
+func (f *Fault) Outcome() Outcome {
+	switch f.Code {
+	case ClosePolicy, CloseTryAgainLater, CloseInvalidInput:
+		return Refused
+	}
+	return Failed
+}

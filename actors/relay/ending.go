@@ -1,0 +1,88 @@
+package relay
+
+import (
+	"github.com/lastcall-go/lastcall/actors"
+
+	"errors"
+	"fmt"
+	"io"
+)
+
+// The reasons of stopWorkflow that the service knows, letter for letter. It keeps a workflow
+// resumable for the first two and ends it for the others.
+const (
+	stopShutdown    = "WORKHORSE_SERVER_SHUTDOWN"
+	stopPingFailed  = "WORKHORSE_WEBSOCKET_PING_FAILED"
+	stopPongTimeout = "WORKHORSE_WEBSOCKET_PONG_TIMEOUT"
+	stopClosed      = "WORKHORSE_WEBSOCKET_CLOSE_%d"
+)
+
+// ReasonAgentUnavailable is what clients are told of an agent that can't be reached.
+const ReasonAgentUnavailable = "agent unavailable"
+
+var (
+	agentUnavailable = ending{actors.Failed, actors.CloseGoingAway, ReasonAgentUnavailable}
+	internalError    = ending{actors.Failed, actors.CloseInternal, "internal error"}
+	startExpected    = ending{actors.Refused, actors.ClosePolicy, "start request expected"}
+	killedEnding     = ending{outcome: actors.Killed}
+	leaseLostEnding  = ending{actors.Failed, actors.CloseTryAgainLater, "workflow lease lost"}
+	lostEnding       = ending{outcome: actors.ClientGone}
+)
+
+// agentEnding tells how the end of the agent's stream ends the session, unless it was asked for.
+func agentEnding(err error) ending {
+	if err == io.EOF {
+		return ending{actors.Completed, actors.CloseNormal, ""}
+	}
+	return faultEnding(err)
+}
+
+// faultEnding: who isn't a Fault has nothing to say to a client.
+func faultEnding(err error) ending {
+	var fault *actors.Fault
+	if !errors.As(err, &fault) {
+		return internalError
+	}
+	return ending{fault.Outcome(), fault.Code, cutReason(fault.Reason)}
+}
+
+// clientEvent turns the error that ended the reading from a client into the session's event.
+func clientEvent(err error) event {
+	ev := event{kind: clientEnded, done: readClient, end: lostEnding, stop: stopPingFailed, gone: true}
+	var fault *actors.Fault
+	var closed *actors.ClosedError
+	switch {
+	case errors.As(err, &fault):
+		ev.end, ev.gone = faultEnding(err), false
+	case errors.As(err, &closed):
+		ev.end.code, ev.end.reason = closed.Code, closed.Reason
+		ev.stop = closedStop(closed.Code)
+	case errors.Is(err, ErrSilent):
+		ev.stop = stopPongTimeout
+	}
+	return ev
+}
+
+// sendEvent turns the error of a message that didn't reach the client into the session's event.
+func sendEvent(err error) event {
+	if errors.As(err, new(*actors.Fault)) {
+		return event{kind: mustEnd, end: faultEnding(err), stop: stopPingFailed}
+	}
+	return event{kind: clientLost, end: lostEnding, stop: stopPingFailed}
+}
+
+// closedStop: the service knows the codes with which a client says that it is done, 1000 and 1001;
+// a close frame without a code says the same (a browser's close() sends one). Any other code is a
+// client in trouble, and its workflow is kept resumable as for a lost connection.
+func closedStop(code int) string {
+	switch code {
+	case actors.CloseNormal, actors.CloseNoStatus:
+		return fmt.Sprintf(stopClosed, actors.CloseNormal)
+	case actors.CloseGoingAway:
+		return fmt.Sprintf(stopClosed, actors.CloseGoingAway)
+	}
+	return stopPingFailed
+}
+
+// cutReason makes a reason fit a close frame.
+func cutReason(reason string) string { return actors.CutText(reason, actors.MaxReason) }
