@@ -180,8 +180,8 @@ func metricsHaveIt(t *testing.T, binary string) {
 	p.wantRefused()
 	p.command(0, "drain", "--sessions", "1")
 	want := map[string]float64{
-		`lastcall_sessions{phase="serving",transport="websocket"}`:     1,
-		`lastcall_sessions_opened_total{transport="websocket"}`:        2,
+		`lastcall_sessions{kind="dap",phase="serving",transport="websocket"}`:     1,
+		`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`:        2,
 		`lastcall_sessions_ended_total{code="1001",outcome="drained"}`: 1,
 		`lastcall_requests_refused_total{reason="full"}`:               1,
 		`lastcall_messages_total{direction="received"}`:                2,

@@ -44,7 +44,7 @@ func (g *gateway) sessionStarted(e actors.SessionStarted) {
 	g.sessions.Add(1)
 	g.log.InfoContext(e.Context, "session started",
 		"session", e.ID, "request_id", transport.RequestID(e.Context),
-		"remote", e.Remote, "transport", e.Transport, "agent", e.AgentName)
+		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName)
 }
 
 // sessionStopped is the one record with everything about a session.
@@ -52,7 +52,7 @@ func (g *gateway) sessionStopped(e actors.SessionStopped) {
 	g.sessions.Add(-1)
 	attrs := []any{
 		"session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow,
-		"remote", e.Remote, "transport", e.Transport, "agent", e.AgentName,
+		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName,
 		"outcome", e.Outcome, "code", e.Code, "reason", e.Reason,
 		"age", e.Age.String(), "stop", e.Took.String(),
 		"received", e.Traffic.Received.Messages, "received_bytes", e.Traffic.Received.Bytes,

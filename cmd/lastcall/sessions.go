@@ -22,6 +22,7 @@ type sessionsCmd struct {
 	Phase    string `default:"" enum:",opening,serving,stopping,closing" env:"-" placeholder:"PHASE" help:"Only those in this phase: opening, serving, stopping or closing."`
 	Workflow string `env:"-" placeholder:"ID" help:"Only those of this workflow."`
 	Agent    string `env:"-" placeholder:"ADDR" help:"Only those at this agent."`
+	Kind     string `env:"-" placeholder:"KIND" help:"Only those of this kind."`
 	JSON     bool   `name:"json" env:"-" help:"Print each session as a line of JSON."`
 	Watch    bool   `env:"-" help:"Go on until Ctrl-C: the table anew every second or, where the output is no terminal or with --json, a line for each event of the gateway."`
 	adminFlags
@@ -64,7 +65,7 @@ func (c *sessionsCmd) run(ctx context.Context, std streams) error {
 	switch {
 	case c.Watch && isTerminal && !c.JSON:
 		err = c.watch(ctx, gateway, std.out)
-	case c.Watch && c.Phase+c.Workflow+c.Agent != "":
+	case c.Watch && c.Phase+c.Workflow+c.Agent+c.Kind != "":
 		return usageError{errors.New("--phase, --workflow and --agent are for the table: a watch without it shows the events of all sessions")}
 	case c.Watch:
 		err = gateway.Events(ctx, func(e adminapi.Event) error { return c.printEvent(std.out, e) })
@@ -84,6 +85,7 @@ func (c *sessionsCmd) query() url.Values {
 	adminParams(query).text("phase", c.Phase)
 	adminParams(query).text("workflow", c.Workflow)
 	adminParams(query).text("agent", c.Agent)
+	adminParams(query).text("kind", c.Kind)
 	return query
 }
 
@@ -269,7 +271,7 @@ func eventText(e adminapi.Event) string {
 		return wordsOf(e, func(s *adminapi.State) []string { return []string{string(s.State)} })
 	case adminapi.EventSessionStarted:
 		return wordsOf(e, func(s *adminapi.SessionStarted) []string {
-			return []string{s.ID, "from", s.Remote, "by", s.Transport, "to", s.Agent}
+			return []string{s.ID, s.Kind, "from", s.Remote, "by", s.Transport, "to", s.Agent}
 		})
 	case adminapi.EventSessionPhase:
 		return wordsOf(e, func(s *adminapi.SessionPhase) []string { return []string{s.ID, s.Workflow, s.Phase} })

@@ -14,11 +14,11 @@
 // # Requests
 //
 //	GET  /healthz /readyz         200; /readyz is 503 from a drain's first moment until it is resumed
-//	GET  /sessions                [Sessions], with phase= workflow= agent= q= sort= offset= limit=
+//	GET  /sessions                [Sessions], with phase= workflow= agent= kind= q= sort= offset= limit=
 //	GET  /sessions/{id}           [Session]
 //	POST /sessions/{id}/drain     [Drain], of one session
 //	GET  /drain                   [State]
-//	POST /drain                   [Drain], of everything; with sessions= older-than= agent= of a part
+//	POST /drain                   [Drain], of everything; with sessions= older-than= agent= kind= of a part
 //	POST /resume                  [State]
 //	GET  /events                  a text/event-stream of [Event]: the first is the [State]
 //	GET  /token                   what a POST must carry

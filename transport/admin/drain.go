@@ -22,7 +22,7 @@ func (h *Handler) getDrain(r *http.Request) (any, error) {
 
 // postDrain drains everything, and leaves the process up; or the part that is selected.
 func (h *Handler) postDrain(r *http.Request) (any, error) {
-	p := postParams(r, append(drainParams(), "sessions", "older-than", "agent")...)
+	p := postParams(r, append(drainParams(), "sessions", "older-than", "agent", "kind")...)
 	only := readSelection(p)
 	d := h.readDrain(p, only)
 	if p.err != nil {
@@ -60,13 +60,14 @@ func (h *Handler) postResume(r *http.Request) (any, error) {
 
 // readSelection returns nil where nothing is selected, which means everything.
 func readSelection(p *params) *actors.Selection {
-	if !p.has("sessions") && !p.has("older-than") && !p.has("agent") {
+	if !p.has("sessions") && !p.has("older-than") && !p.has("agent") && !p.has("kind") {
 		return nil
 	}
 	return &actors.Selection{
 		Most:      p.number("sessions", 1, 0),
 		OlderThan: p.duration("older-than", 1, 0),
 		Agent:     p.text("agent"),
+		Kind:      p.text("kind"),
 	}
 }
 

@@ -179,7 +179,7 @@ func TestASessionsLifeIsTold(t *testing.T) {
 		defer w.conn.Close()
 		began := time.Now().UTC()
 		p := s.serve(&peer{workflow: "w1", remote: "192.0.2.1:1", agent: "a:1", stops: 1500 * time.Millisecond})
-		want(w, admin.EventSessionStarted, admin.SessionStarted{ID: p.id, Remote: "192.0.2.1:1", Transport: "websocket", Agent: "a:1", At: began})
+		want(w, admin.EventSessionStarted, admin.SessionStarted{ID: p.id, Kind: "dap", Remote: "192.0.2.1:1", Transport: "websocket", Agent: "a:1", At: began})
 		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.id, Workflow: "w1", Phase: "serving", At: began})
 		d := s.drains("/sessions/" + p.id + "/drain?reason=you")
 		var got admin.Drain

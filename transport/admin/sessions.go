@@ -55,21 +55,22 @@ func (h *Handler) session(r *http.Request) (*actors.SessionInfo, error) {
 
 // query is what GET /sessions was asked for.
 type query struct {
-	phase, workflow, agent string // empty: any
-	part                   string // of the ID, workflow, remote or agent; in lower case
-	told                   bool   // those alone that were told to stop
-	order                  compareSessions
-	offset, limit          int // limit -1: all
+	phase, workflow, agent, kind string // empty: any
+	part                         string // of the ID, workflow, remote or agent; in lower case
+	told                         bool   // those alone that were told to stop
+	order                        compareSessions
+	offset, limit                int // limit -1: all
 }
 
 type compareSessions func(a, b *actors.SessionInfo) int
 
 func readQuery(r *http.Request) (query, error) {
-	p := queryParams(r, "phase", "workflow", "agent", "told", "q", "sort", "offset", "limit")
+	p := queryParams(r, "phase", "workflow", "agent", "kind", "told", "q", "sort", "offset", "limit")
 	q := query{
 		phase:    p.oneOf("phase", phaseNames()...),
 		workflow: p.text("workflow"),
 		agent:    p.text("agent"),
+		kind:     p.text("kind"),
 		told:     p.oneOf("told", "true") != "",
 		part:     strings.ToLower(p.text("q")),
 		offset:   p.number("offset", 0, 0),
@@ -147,6 +148,7 @@ func (q *query) matches(s *actors.SessionInfo) bool {
 	return (q.phase == "" || q.phase == s.Phase.String()) &&
 		(q.workflow == "" || q.workflow == s.Workflow) &&
 		(q.agent == "" || q.agent == s.AgentName) &&
+		(q.kind == "" || q.kind == s.Kind) &&
 		(!q.told || !s.Told.IsZero()) &&
 		(q.part == "" || slices.ContainsFunc([]string{s.ID, s.Workflow, s.Remote, s.AgentName}, q.contains))
 }

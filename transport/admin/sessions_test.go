@@ -40,7 +40,7 @@ func TestASessionIsShownAsItStands(t *testing.T) {
 		h.serve(p)
 		const started = "2000-01-01T00:00:00Z"
 		want := map[string]any{
-			"id": p.id, "workflow": "w1", "phase": "serving", "since": started, "started": started, "waits_for": "",
+			"id": p.id, "kind": "dap", "workflow": "w1", "phase": "serving", "since": started, "started": started, "waits_for": "",
 			"remote": "127.0.0.1:5555", "transport": "websocket", "agent": "127.0.0.1:50052",
 			"received":      map[string]any{"messages": 12.0, "bytes": 3400.0},
 			"sent":          map[string]any{"messages": 40.0, "bytes": 99000.0},
@@ -270,4 +270,31 @@ func BenchmarkSessions10000(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestSessionsAreSelectedByKind(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		h.serve(&peer{workflow: "w1"})
+		ticket, err := h.supervisor.Admit(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error)
+		go func() {
+			ended <- ticket.Run(actors.Connection{Kind: "terminal", Workflow: "tty"}, func(ctx context.Context) error { <-ctx.Done(); return nil })
+		}()
+		synctest.Wait()
+		list := answer[admin.Sessions](h, http.StatusOK, http.MethodGet, "/sessions?kind=terminal")
+		if workflows(list.Sessions) != "tty" || list.Sessions[0].Kind != "terminal" {
+			t.Errorf("%+v", list)
+		}
+		if begun := h.drains("/drain?kind=terminal"); !begun.Part || begun.Sessions != 1 {
+			t.Errorf("%+v", begun)
+		}
+		<-ended
+		synctest.Wait()
+		if list := answer[admin.Sessions](h, http.StatusOK, http.MethodGet, "/sessions"); workflows(list.Sessions) != "w1" {
+			t.Errorf("%+v", list)
+		}
+	})
 }

@@ -17,6 +17,7 @@ type Sessions struct {
 // Session is one session at one moment.
 type Session struct {
 	ID           string         `json:"id"`
+	Kind         string         `json:"kind"`
 	Workflow     string         `json:"workflow"` // empty: not known yet, or it has none
 	Phase        string         `json:"phase"`
 	Since        time.Time      `json:"since"` // when it came to its phase
@@ -85,6 +86,7 @@ const (
 // SessionStarted is the data of [EventSessionStarted].
 type SessionStarted struct {
 	ID        string    `json:"id"`
+	Kind      string    `json:"kind"`
 	Remote    string    `json:"remote"`
 	Transport string    `json:"transport"`
 	Agent     string    `json:"agent"`

@@ -23,6 +23,7 @@ func sessionsOf(infos []*actors.SessionInfo) []Session {
 func sessionOf(info *actors.SessionInfo) Session {
 	return Session{
 		ID:           info.ID,
+		Kind:         info.Kind,
 		Workflow:     info.Workflow,
 		Phase:        info.Phase.String(),
 		Since:        moment(info.Since),
@@ -76,7 +77,7 @@ func drainOf(status actors.DrainStatus) Drain {
 func eventOf(event any) (name string, data any) {
 	switch e := event.(type) {
 	case actors.SessionStarted:
-		return EventSessionStarted, SessionStarted{e.ID, e.Remote, e.Transport, e.AgentName, moment(e.At)}
+		return EventSessionStarted, SessionStarted{e.ID, e.Kind, e.Remote, e.Transport, e.AgentName, moment(e.At)}
 	case actors.SessionPhase:
 		return EventSessionPhase, SessionPhase{e.ID, e.Workflow, e.Phase.String(), moment(e.At)}
 	case actors.SessionStopped:

@@ -15,7 +15,7 @@ import (
 func (m *Metrics) Observe(event any) {
 	switch e := event.(type) {
 	case actors.SessionStarted:
-		m.opened.with(e.Transport).Inc()
+		m.opened.with(e.Kind, e.Transport).Inc()
 		m.enter(e.ID, e.At)
 	case actors.SessionPhase:
 		m.phaseOver(m.move(e.ID, e.Phase, e.At))

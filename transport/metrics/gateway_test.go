@@ -135,13 +135,13 @@ func TestWhatPassesOverRealSocketsIsCountedToTheByte(t *testing.T) {
 	}
 	refused.Body.Close()
 	g.until(`lastcall_messages_total{direction="sent"}`, 2).has(t, figures{
-		`lastcall_sessions{phase="serving",transport="websocket"}`: 1,
-		`lastcall_sessions{phase="serving",transport="http"}`:      1,
-		`lastcall_agent_connections`:                               1, // both clients call themselves the same
-		`lastcall_agent_streams`:                                   2,
-		`lastcall_messages_total{direction="received"}`:            2, // the run's body is one
-		`lastcall_message_bytes_total{direction="received"}`:       float64(len(start) + len(`{}`)),
-		`lastcall_requests_refused_total{reason="handshake"}`:      1,
+		`lastcall_sessions{kind="dap",phase="serving",transport="websocket"}`: 1,
+		`lastcall_sessions{kind="dap",phase="serving",transport="http"}`:      1,
+		`lastcall_agent_connections`:                                          1, // both clients call themselves the same
+		`lastcall_agent_streams`:                                              2,
+		`lastcall_messages_total{direction="received"}`:                       2, // the run's body is one
+		`lastcall_message_bytes_total{direction="received"}`:                  float64(len(start) + len(`{}`)),
+		`lastcall_requests_refused_total{reason="handshake"}`:                 1,
 	})
 	drain := actors.Drain{Standby: true} // the port stays open
 	if _, err := g.supervisor.Begin(ctx, drain); err != nil {

@@ -28,9 +28,9 @@ type instruments struct {
 	authorizationSeconds vec[prometheus.Observer]
 }
 
-func newInstruments(r *registrar) instruments {
+func newInstruments(r *registrar, sessions label) instruments {
 	return instruments{
-		opened:         r.counter("sessions_opened_total", "Sessions that have begun.", transports()),
+		opened:         r.counter("sessions_opened_total", "Sessions that have begun.", sessions, transports()),
 		ended:          r.counter("sessions_ended_total", "Sessions that have ended, by how, and by the close code that the client was told or told us; none: the connection was lost or cut.", outcomes(), codes()),
 		refused:        r.counter("requests_refused_total", "Requests that did not become a session.", reasons()),
 		badInput:       r.counter("bad_input_total", "What was wrong with messages, counted when their session ends.", badInputs()),
@@ -84,6 +84,20 @@ const (
 
 	noCode = "none"
 )
+
+// sessionKinds are the agent platform's and those that an embedder has.
+func sessionKinds(more []string) label {
+	l := label{"kind", []string{relay.Kind}}
+	for _, kind := range more {
+		if !slices.Contains(l.values, kind) {
+			l.values = append(l.values, kind)
+		}
+	}
+	if !slices.Contains(l.values, other) {
+		l.values = append(l.values, other)
+	}
+	return l
+}
 
 func transports() label { return label{"transport", []string{"websocket", "http", other}} }
 

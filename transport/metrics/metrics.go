@@ -8,6 +8,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime"
 
@@ -22,6 +23,9 @@ import (
 // maxScrapes is how many scrapes there can be at a time; each waits for a snapshot and holds one.
 const maxScrapes = 4
 
+// MaxKinds is how many kinds of sessions can be shown.
+const MaxKinds = 16
+
 // Options say where the figures are.
 type Options struct {
 	// Snapshot is that of the supervisor. It must return once ctx is done. Required.
@@ -32,6 +36,10 @@ type Options struct {
 
 	// LeaseStore is what a lease store tells of itself. Nil: one that can't fail.
 	LeaseStore func() LeaseStats
+
+	// Kinds are the kinds of sessions that are shown besides relay.Kind, at most [MaxKinds]; any
+	// other is shown as "other". Nil: none.
+	Kinds []string
 
 	// Version is the program's.
 	Version string
@@ -58,8 +66,11 @@ func New(options Options) (*Metrics, error) {
 	if options.Snapshot == nil {
 		return nil, errors.New("metrics need a Snapshot")
 	}
+	if len(options.Kinds) > MaxKinds {
+		return nil, fmt.Errorf("metrics show %d kinds of sessions, at most %d", len(options.Kinds), MaxKinds)
+	}
 	r := &registrar{registry: prometheus.NewRegistry()}
-	m := &Metrics{registry: r.registry, instruments: newInstruments(r), toolFrame: toolFrame()}
+	m := &Metrics{registry: r.registry, instruments: newInstruments(r, sessionKinds(options.Kinds)), toolFrame: toolFrame()}
 	build := r.gauge("build_info", "1, for what is running.", label{"version", []string{options.Version}}, label{"goversion", []string{runtime.Version()}})
 	build.with(options.Version, runtime.Version()).Set(1)
 	r.register(newView(options))

@@ -44,17 +44,17 @@ func TestEverySeriesIsThereFromTheBeginningAndIsZero(t *testing.T) {
 	m := open(t, quiet())
 	all := scraped(t, m)
 	all.is(t, addBuild(figures{
-		`lastcall_sessions_ended_total{code="none",outcome="killed"}`:    0,
-		`lastcall_sessions_opened_total{transport="http"}`:               0,
-		`lastcall_sessions{phase="closing",transport="other"}`:           0,
-		`lastcall_tool_calls_total{kind="runMCPTool",result="panic"}`:    0,
-		`lastcall_bad_input_total{kind="unknown_field"}`:                 0,
-		`lastcall_requests_refused_total{reason="origin"}`:               0,
-		`lastcall_session_duration_seconds_count{outcome="client_gone"}`: 0,
-		`lastcall_drain_deadline_timestamp_seconds{scope="all"}`:         0,
-		`lastcall_messages_total{direction="sent"}`:                      0,
-		`lastcall_scrape_errors_total`:                                   0,
-		`lastcall_leases_held`:                                           0,
+		`lastcall_sessions_ended_total{code="none",outcome="killed"}`:     0,
+		`lastcall_sessions_opened_total{kind="dap",transport="http"}`:     0,
+		`lastcall_sessions{kind="dap",phase="closing",transport="other"}`: 0,
+		`lastcall_tool_calls_total{kind="runMCPTool",result="panic"}`:     0,
+		`lastcall_bad_input_total{kind="unknown_field"}`:                  0,
+		`lastcall_requests_refused_total{reason="origin"}`:                0,
+		`lastcall_session_duration_seconds_count{outcome="client_gone"}`:  0,
+		`lastcall_drain_deadline_timestamp_seconds{scope="all"}`:          0,
+		`lastcall_messages_total{direction="sent"}`:                       0,
+		`lastcall_scrape_errors_total`:                                    0,
+		`lastcall_leases_held`:                                            0,
 	}), "")
 	if n := len(all); n > 400 {
 		t.Errorf("%d series", n)
@@ -94,11 +94,11 @@ func TestSessionsAreCountedWhereTheyAre(t *testing.T) {
 		busy.agent.say(runHTTP("waits-1"))
 		busy.agent.say(runHTTP("waits-2"))
 		h.now().is(t, figures{
-			`lastcall_sessions{phase="opening",transport="websocket"}`:  1,
-			`lastcall_sessions{phase="opening",transport="http"}`:       1,
-			`lastcall_sessions{phase="serving",transport="websocket"}`:  2,
-			`lastcall_sessions{phase="stopping",transport="websocket"}`: 1,
-			`lastcall_sessions{phase="closing",transport="other"}`:      1,
+			`lastcall_sessions{kind="dap",phase="opening",transport="websocket"}`:  1,
+			`lastcall_sessions{kind="dap",phase="opening",transport="http"}`:       1,
+			`lastcall_sessions{kind="dap",phase="serving",transport="websocket"}`:  2,
+			`lastcall_sessions{kind="dap",phase="stopping",transport="websocket"}`: 1,
+			`lastcall_sessions{kind="dap",phase="closing",transport="other"}`:      1,
 			`lastcall_tickets`:            1,
 			`lastcall_tool_calls_running`: 2,
 		}, "lastcall_sessions{", "lastcall_tickets", "lastcall_tool_calls_running")
@@ -244,9 +244,9 @@ func TestAScrapeWithoutASnapshotServesAllElse(t *testing.T) {
 			t.Errorf("the scrape took %v", took)
 		}
 		without.has(t, figures{
-			`lastcall_scrape_errors_total`:                          1,
-			`lastcall_agent_connections`:                            1,
-			`lastcall_sessions_opened_total{transport="websocket"}`: 1,
+			`lastcall_scrape_errors_total`:                                     1,
+			`lastcall_agent_connections`:                                       1,
+			`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`: 1,
 		})
 		for _, name := range before.names() {
 			snapshots := []string{"lastcall_sessions{", "lastcall_tickets", "lastcall_tool_calls_running", "lastcall_message", "lastcall_draining", "lastcall_drain_sessions", "lastcall_drain_deadline"}
@@ -347,8 +347,8 @@ func TestOpenMetricsIsServedToWhoAsksForIt(t *testing.T) {
 func TestTwoGatewaysHaveTheirOwnFigures(t *testing.T) {
 	one, two := open(t, quiet()), open(t, quiet())
 	one.Observe(actors.SessionStarted{Info: actors.Info{Transport: "http"}})
-	scraped(t, one).has(t, figures{`lastcall_sessions_opened_total{transport="http"}`: 1})
-	scraped(t, two).has(t, figures{`lastcall_sessions_opened_total{transport="http"}`: 0})
+	scraped(t, one).has(t, figures{`lastcall_sessions_opened_total{kind="other",transport="http"}`: 1})
+	scraped(t, two).has(t, figures{`lastcall_sessions_opened_total{kind="other",transport="http"}`: 0})
 }
 
 // Whatever clients, agents and embedders say, the series are the same.
@@ -427,5 +427,32 @@ func TestASessionThatHasJustStoppedIsStillClosing(t *testing.T) {
 	options.Snapshot = func(context.Context) (actors.Snapshot, error) {
 		return actors.Snapshot{Sessions: []actors.SessionInfo{{Phase: actors.PhaseStopped, Transport: "http"}}}, nil
 	}
-	scraped(t, open(t, options)).is(t, figures{`lastcall_sessions{phase="closing",transport="http"}`: 1}, "lastcall_sessions{")
+	scraped(t, open(t, options)).is(t, figures{`lastcall_sessions{kind="other",phase="closing",transport="http"}`: 1}, "lastcall_sessions{")
+}
+
+// An embedder's kinds are its own labels; whatever else a session says it is, is other.
+func TestSessionsAreCountedByKind(t *testing.T) {
+	m, err := metrics.New(metrics.Options{
+		Snapshot: func(context.Context) (actors.Snapshot, error) {
+			return actors.Snapshot{Sessions: []actors.SessionInfo{{Kind: "terminal", Phase: actors.PhaseServing}, {Kind: "chosen by a client"}}}, nil
+		},
+		Kinds: []string{"terminal"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"terminal", "chosen by a client", relay.Kind} {
+		m.Observe(actors.SessionStarted{ID: kind, Info: actors.Info{Kind: kind, Transport: "websocket"}})
+	}
+	scraped(t, m).has(t, figures{
+		`lastcall_sessions_opened_total{kind="terminal",transport="websocket"}`: 1,
+		`lastcall_sessions_opened_total{kind="other",transport="websocket"}`:    1,
+		`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`:      1,
+		`lastcall_sessions{kind="terminal",phase="serving",transport="other"}`:  1,
+		`lastcall_sessions{kind="other",phase="opening",transport="other"}`:     1,
+		`lastcall_sessions{kind="terminal",phase="opening",transport="other"}`:  0,
+	})
+	if _, err := metrics.New(metrics.Options{Snapshot: quiet().Snapshot, Kinds: make([]string, metrics.MaxKinds+1)}); err == nil {
+		t.Error("any number of kinds is taken")
+	}
 }

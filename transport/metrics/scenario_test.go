@@ -64,9 +64,9 @@ func ends(h *house, want figures) {
 	time.Sleep(20 * time.Second)
 	synctest.Wait()
 
-	want[`lastcall_sessions_opened_total{transport="websocket"}`] += 13
-	want[`lastcall_sessions_opened_total{transport="http"}`] += 1
-	want[`lastcall_sessions_opened_total{transport="other"}`] += 1
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 13
+	want[`lastcall_sessions_opened_total{kind="dap",transport="http"}`] += 1
+	want[`lastcall_sessions_opened_total{kind="dap",transport="other"}`] += 1
 	want[`lastcall_sessions_ended_total{code="1000",outcome="completed"}`] += 4
 	want[`lastcall_sessions_ended_total{code="1000",outcome="client_gone"}`] += 1
 	want[`lastcall_sessions_ended_total{code="1001",outcome="client_gone"}`] += 1
@@ -181,7 +181,7 @@ func calls(h *house, want figures) {
 		want[`lastcall_tool_call_duration_seconds_sum{kind="`+kind+`"}`] += took[1]
 	}
 	want[`lastcall_panics_total{where="tool"}`]++
-	want[`lastcall_sessions_opened_total{transport="websocket"}`] += 2
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 2
 	want[`lastcall_sessions_ended_total{code="1000",outcome="client_gone"}`]++
 	want[`lastcall_sessions_ended_total{code="1011",outcome="failed"}`]++
 	want.lasted("client_gone", 1, 60)
@@ -208,7 +208,7 @@ func leases(h *house, want figures) {
 	want[`lastcall_lease_acquisitions_total{result="unavailable"}`]++
 	want[`lastcall_leases_lost_total`]++
 	want[`lastcall_lease_release_failures_total`]++
-	want[`lastcall_sessions_opened_total{transport="websocket"}`] += 5
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 5
 	want[`lastcall_sessions_ended_total{code="1000",outcome="completed"}`] += 2
 	want[`lastcall_sessions_ended_total{code="1013",outcome="refused"}`] += 2
 	want[`lastcall_sessions_ended_total{code="1013",outcome="failed"}`]++
@@ -239,7 +239,7 @@ func misreads(h *house, want figures) {
 	} {
 		want[`lastcall_bad_input_total{kind="`+kind+`"}`] += n
 	}
-	want[`lastcall_sessions_opened_total{transport="websocket"}`] += 4
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 4
 	want[`lastcall_sessions_ended_total{code="1000",outcome="completed"}`]++
 	want[`lastcall_sessions_ended_total{code="1007",outcome="failed"}`]++
 	want[`lastcall_sessions_ended_total{code="1009",outcome="failed"}`]++
@@ -277,7 +277,7 @@ func panicsEverywhere(h *house, want figures) {
 	want[`lastcall_panics_total{where="service"}`]++
 	want[`lastcall_panics_total{where="supervisor"}`]++
 	want[`lastcall_tools_unavailable_total`]++
-	want[`lastcall_sessions_opened_total{transport="websocket"}`] += 2
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 2
 	want[`lastcall_sessions_ended_total{code="1011",outcome="failed"}`] += 2
 	want.lasted("failed", 2, 0)
 	want.phased("opening", 2, 0)
@@ -327,7 +327,7 @@ func drains(h *house, want figures) {
 	want[`lastcall_drain_phase_duration_seconds_count{phase="services"}`]++ // the standby left them
 	want[`lastcall_drain_phase_duration_seconds_sum{phase="services"}`]++
 	want[`lastcall_draining`] = 1
-	want[`lastcall_sessions_opened_total{transport="websocket"}`] += 3
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 3
 	want[`lastcall_sessions_ended_total{code="1001",outcome="drained"}`] += 2
 	want[`lastcall_sessions_ended_total{code="none",outcome="killed"}`]++
 	want.lasted("drained", 2, 2+7)

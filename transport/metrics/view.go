@@ -17,6 +17,7 @@ const snapshotTimeout = 3 * time.Second
 // view is what is read anew for each scrape.
 type view struct {
 	options  Options
+	kinds    label
 	failures atomic.Uint64 // scrapes that got no snapshot
 
 	sessions, tickets, toolsRunning    *prometheus.Desc
@@ -36,7 +37,8 @@ func newView(options Options) *view {
 	}
 	return &view{
 		options:       options,
-		sessions:      describe("sessions", "Sessions that there are.", "phase", "transport"),
+		kinds:         sessionKinds(options.Kinds),
+		sessions:      describe("sessions", "Sessions that there are.", "kind", "phase", "transport"),
 		tickets:       describe("tickets", "Requests that were admitted and are on their way to a session."),
 		toolsRunning:  describe("tool_calls_running", "Tool calls under way."),
 		messages:      describe("messages_total", "Messages that were received from clients and sent to them.", "direction"),
@@ -103,16 +105,16 @@ func (v *view) collectSnapshot(s scrape, snapshot *actors.Snapshot) {
 
 // collectSessions: one that has stopped is closing until its supervisor has heard of it.
 func (v *view) collectSessions(s scrape, sessions []actors.SessionInfo) {
-	type place struct{ phase, transport string }
+	type place struct{ kind, phase, transport string }
 	transports, running := transports(), 0
 	count := make(map[place]int)
 	for i := range sessions {
 		info := &sessions[i]
-		count[place{min(info.Phase, actors.PhaseClosing).String(), transports.fold(info.Transport)}]++
+		count[place{v.kinds.fold(info.Kind), min(info.Phase, actors.PhaseClosing).String(), transports.fold(info.Transport)}]++
 		running += info.ToolsRunning
 	}
-	for _, values := range combinations([]label{phases(), transports}) {
-		s.gauge(v.sessions, float64(count[place{values[0], values[1]}]), values...)
+	for _, values := range combinations([]label{v.kinds, phases(), transports}) {
+		s.gauge(v.sessions, float64(count[place{values[0], values[1], values[2]}]), values...)
 	}
 	s.gauge(v.toolsRunning, float64(running))
 }

@@ -42,6 +42,7 @@ func (t *Tracing) sessionStarted(e actors.SessionStarted) {
 	t.sessions[e.ID] = span
 	span.SetAttributes(
 		text("lastcall.session.id", e.ID),
+		text("lastcall.kind", e.Kind),
 		text("lastcall.transport", e.Transport),
 		text("lastcall.agent", e.AgentName),
 		text("lastcall.request.id", transport.RequestID(e.Context)),
