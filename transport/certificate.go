@@ -2,7 +2,6 @@ package transport
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"sync"
@@ -42,15 +41,11 @@ func (c *Certificate) ServerConfig(clientCA string) (*tls.Config, error) {
 	if clientCA == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(clientCA)
+	authorities, err := readAuthorities(clientCA)
 	if err != nil {
 		return nil, fmt.Errorf("client authorities: %w", err)
 	}
-	config.ClientAuth = tls.RequireAndVerifyClientCert
-	config.ClientCAs = x509.NewCertPool()
-	if !config.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("client authorities: %s holds no certificate in PEM", clientCA)
-	}
+	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, authorities
 	return config, nil
 }
 
