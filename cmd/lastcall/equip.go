@@ -1,9 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -32,6 +31,7 @@ import (
 type toolFlags struct {
 	ToolConcurrency    int           `default:"8" placeholder:"N" help:"Tool calls of a session at a time (default ${default})."`
 	ToolTimeout        time.Duration `default:"60s" placeholder:"D" help:"What a tool call has (default ${default})."`
+	APIUserAgent       string        `name:"api-user-agent" placeholder:"NAME" help:"User agent of requests to the API, for platforms that count by it (default: the client's, then the gateway's)."`
 	ClientCapabilities []string      `placeholder:"NAME" help:"Capabilities of clients that the agent is told of (default: those of the protocol)."`
 	ServerCapabilities []string      `placeholder:"NAME" help:"Capabilities of the server that the agent is told of (default: those of the protocol)."`
 }
@@ -42,6 +42,8 @@ func (f *toolFlags) check() error {
 		return fmt.Errorf("--tool-concurrency %d: must be at least 1", f.ToolConcurrency)
 	case f.ToolTimeout < time.Millisecond || f.ToolTimeout > maxDuration:
 		return fmt.Errorf("--tool-timeout %v: must be from 1ms to %v", f.ToolTimeout, maxDuration)
+	case strings.ContainsFunc(f.APIUserAgent, func(r rune) bool { return r < ' ' || r > '~' }):
+		return fmt.Errorf("--api-user-agent %q: must be printable ASCII", f.APIUserAgent)
 	}
 	return nil
 }
@@ -92,9 +94,14 @@ func (l redisLog) Printf(_ context.Context, format string, args ...any) {
 const scriptedPace = 2 * time.Second
 
 // agent is the pool of connections to the agent, with the agent itself where none was named.
-func (c *serveCmd) agent() ([]extraService, *transport.Pool, error) {
+func (c *serveCmd) agent(log *slog.Logger) ([]extraService, *transport.Pool, error) {
+	security, err := c.agentTLSFlags.config(log)
+	if err != nil {
+		return nil, nil, err
+	}
 	options := transport.PoolOptions{
 		Target:               c.Agent,
+		TLS:                  security,
 		StreamsPerConnection: c.AgentStreams,
 		Keepalive:            c.AgentKeepalive,
 		UserAgent:            gatewayName(),
@@ -102,15 +109,9 @@ func (c *serveCmd) agent() ([]extraService, *transport.Pool, error) {
 	if c.OTLPEndpoint != "" {
 		options.Interceptor = tracing.Interceptor
 	}
-	if c.AgentTLS {
-		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	if c.Agent != "" {
 		pool, err := transport.NewPool(options)
 		return nil, pool, err
-	}
-	if c.AgentTLS {
-		return nil, nil, errors.New("--agent-tls needs --agent: the scripted agent is in process")
 	}
 	inProcess := bufconn.Listen(1 << 20)
 	agent := scripted.New(scripted.Options{Pace: scriptedPace})
@@ -138,7 +139,7 @@ func toolConnections() (*http.Transport, extraService) {
 }
 
 // toolbox makes the tools of a session from its grant.
-func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) toolMaker {
+func (f *toolFlags) toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) toolMaker {
 	return func(granted *grant.Grant, r *http.Request) (tools []relay.Tool) {
 		userAgent := r.UserAgent() + " " + gatewayName()
 		if granted.API.URL != "" {
@@ -146,7 +147,7 @@ func toolbox(pool *transport.Pool, shared http.RoundTripper, log *slog.Logger) t
 				API:          granted.API,
 				ForwardedFor: strings.Join(r.Header.Values("X-Forwarded-For"), ", "),
 				RemoteAddr:   r.RemoteAddr,
-				UserAgent:    userAgent,
+				UserAgent:    cmp.Or(f.APIUserAgent, userAgent),
 				Transport:    shared,
 			})
 			if err != nil {

@@ -70,7 +70,7 @@ func TestASessionHasTheToolsOfItsGrant(t *testing.T) {
 		"all":      {granted: grant.Grant{API: api, MCPServers: servers, Tracking: track}, tools: 3, takes: asksTrack},
 	} {
 		var log bytes.Buffer
-		tools := toolbox(pool, http.DefaultTransport, slog.New(slog.NewTextHandler(&log, nil)))(&test.granted, httptest.NewRequest("GET", "/", nil))
+		tools := new(toolFlags).toolbox(pool, http.DefaultTransport, slog.New(slog.NewTextHandler(&log, nil)))(&test.granted, httptest.NewRequest("GET", "/", nil))
 		takes := func(action *dap.Action) bool {
 			return slices.ContainsFunc(tools, func(tool relay.Tool) bool { return tool.Takes(action) })
 		}
@@ -93,11 +93,17 @@ func TestTheAPIIsToldOfAllProxies(t *testing.T) {
 	r.Header.Set("User-Agent", "ide/7")
 	shared := &http.Transport{}
 	defer shared.CloseIdleConnections()
-	tool := toolbox(nil, shared, nil)(&grant.Grant{API: grant.API{URL: api.URL, Token: apiToken}}, r)[0]
-	if _, err := tool.Run(t.Context(), asksAPI); err != nil {
-		t.Fatal(err)
+	asked := func(flags toolFlags) http.Header {
+		tool := flags.toolbox(nil, shared, nil)(&grant.Grant{API: grant.API{URL: api.URL, Token: apiToken}}, r)[0]
+		if _, err := tool.Run(t.Context(), asksAPI); err != nil {
+			t.Fatal(err)
+		}
+		return <-told
 	}
-	header := <-told
+	if got := asked(toolFlags{APIUserAgent: "Agent-Flow"}).Get("User-Agent"); got != "Agent-Flow" {
+		t.Errorf("with --api-user-agent, User-Agent: %s", got)
+	}
+	header := asked(toolFlags{})
 	if got := header.Get("X-Forwarded-For"); got != "192.0.2.1, 192.0.2.2, 192.0.2.3" {
 		t.Errorf("X-Forwarded-For: %s", got)
 	}

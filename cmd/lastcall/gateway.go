@@ -79,7 +79,7 @@ func (c *serveCmd) parts(passed sockets, log *slog.Logger) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	agent, pool, err := c.agent()
+	agent, pool, err := c.agent(log)
 	if err != nil {
 		return parts{}, err
 	}
@@ -119,7 +119,7 @@ func (g *gateway) services(p parts, on ports) []extraService {
 		Supervisor:         g.supervisor,
 		Agents:             p.pool,
 		Authorizer:         g.watch.metrics.Authorizer(p.authorizer),
-		Tools:              g.watch.tools(toolbox(p.pool, g.watch.roundTripper(shared), g.log)),
+		Tools:              g.watch.tools(g.flags.toolbox(p.pool, g.watch.roundTripper(shared), g.log)),
 		Leaser:             g.watch.metrics.Leaser(p.leaser),
 		LockAll:            g.flags.Lock,
 		Limits:             relay.Limits{ToolConcurrency: g.flags.ToolConcurrency, ToolTimeout: g.flags.ToolTimeout},

@@ -14,9 +14,8 @@ type serveCmd struct {
 	Admin  string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Where health, metrics, the operator's page and its API are served (default ${default})."`
 	Path   string `default:"/api/v4/ai/duo_workflows/ws" help:"Path of the WebSocket (default ${default})."`
 
-	Agent          string        `placeholder:"TARGET" help:"gRPC target of the agent, such as agent.example:50052. Without it a scripted agent runs in process."`
-	AgentTLS       bool          `help:"Encrypt the connections to the agent."`
-	AgentStreams   int           `default:"100" placeholder:"N" help:"Streams that share a connection to the agent (default ${default})."`
+	Agent          string        `placeholder:"TARGET" help:"gRPC target of the agent, such as agent.example:50052, or several as ipv4:10.0.0.1:50052,10.0.0.2:50052. Without it a scripted agent runs in process."`
+	AgentStreams   int           `default:"100" placeholder:"N" help:"Streams that share a connection to the agent, or as many as the agent takes if that is less (default ${default})."`
 	AgentKeepalive time.Duration `default:"6m" placeholder:"D" help:"Silence after which a connection to the agent is pinged. A stock gRPC server permits no less than 5m, the Duo service 20s (default ${default})."`
 
 	ShutdownTimeout time.Duration  `default:"25s" placeholder:"D" help:"From the signal to the deadline of the drain (default ${default})."`
@@ -35,6 +34,7 @@ type serveCmd struct {
 
 	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
 
+	agentTLSFlags
 	authFlags
 	toolFlags
 	leaseFlags
@@ -68,7 +68,7 @@ func (c *serveCmd) Run(std streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if err := cmp.Or(checkPath(c.Path), c.toolFlags.check()); err != nil {
+	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.toolFlags.check()); err != nil {
 		return usageError{err}
 	}
 	signals := watchSignals(c.Auth != "tokens") // before anybody can know that there is a process to signal

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/lastcall-go/lastcall/transport"
+)
+
+// agentTLSFlags say how the connections to the agent are encrypted.
+type agentTLSFlags struct {
+	AgentTLS        bool   `help:"Encrypt the connections to the agent."`
+	AgentCA         string `name:"agent-ca" type:"path" placeholder:"FILE" help:"Authorities of the agent's certificate, in PEM, instead of the system's. Needs --agent-tls."`
+	AgentCert       string `type:"path" placeholder:"FILE" help:"Certificate that the agent is shown, in PEM. Read again when it changes. Needs --agent-tls."`
+	AgentKey        string `type:"path" placeholder:"FILE" help:"Its key, in PEM."`
+	AgentServerName string `placeholder:"NAME" help:"Name in the agent's certificate, where it isn't that of --agent. Needs --agent-tls."`
+}
+
+// check wants the flags that go together.
+func (f *agentTLSFlags) check(agent string) error {
+	switch {
+	case f.AgentTLS && agent == "":
+		return errors.New("--agent-tls needs --agent: the scripted agent is in process")
+	case !f.AgentTLS && f.AgentCA+f.AgentCert+f.AgentKey+f.AgentServerName != "":
+		return errors.New("--agent-ca, --agent-cert, --agent-key and --agent-server-name need --agent-tls")
+	case (f.AgentCert == "") != (f.AgentKey == ""):
+		return errors.New("--agent-cert and --agent-key go together")
+	}
+	return nil
+}
+
+// config is nil where the connections are not encrypted.
+func (f *agentTLSFlags) config(log *slog.Logger) (*tls.Config, error) {
+	if !f.AgentTLS {
+		return nil, nil
+	}
+	config, err := transport.AgentTLS{
+		CA: f.AgentCA, Cert: f.AgentCert, Key: f.AgentKey, ServerName: f.AgentServerName,
+		Failed: func(err error) {
+			log.Error("certificate for the agent not read again, the one before stays in use", "error", err)
+		},
+	}.Config()
+	if err != nil {
+		return nil, fmt.Errorf("--agent-tls: %w", err)
+	}
+	return config, nil
+}
