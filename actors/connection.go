@@ -48,21 +48,27 @@ type Connection struct {
 // Run fails with [ErrTicketVoid] or [ErrClosed], without calling f, where there is no session to be had:
 // the caller then closes the connection.
 func (t *Ticket) Run(c Connection, f func(ctx context.Context) error) error {
+	connection, pid, err := t.begin(c)
+	if err != nil {
+		return err
+	}
+	return connection.run(t.supervisor.engine, pid, f)
+}
+
+// begin starts the session. It is apart from Run so that nothing but the session is kept while f runs.
+func (t *Ticket) begin(c Connection) (*connectionTask, *actor.PID, error) {
 	parent := c.Context
 	if parent == nil {
 		parent = context.Background()
 	}
-	var connection *task
+	var connection *connectionTask
 	answer, err := t.start(c.info(), func(p Place) Member {
-		connection = newTask(p.ID, p.Supervisor, parent)
-		connection.cut = c.Cut
-		connection.gone = func() bool { return parent.Err() != nil }
-		return &connectionTask{task: connection, workflow: CutText(c.Workflow, MaxWorkflow), place: p}
+		connection = &connectionTask{newTask(p.ID, p.Supervisor, parent, p.Context)}
+		connection.cut, connection.values = c.Cut, p.Context
+		connection.end.Workflow = CutText(c.Workflow, MaxWorkflow)
+		return connection
 	})
-	if err != nil {
-		return err
-	}
-	return connection.run(t.supervisor.engine, answer.pid, f)
+	return connection, answer.pid, err
 }
 
 // IsRefused tells whether Admit, Start or Run failed because there is no session to be had.
@@ -86,28 +92,12 @@ func (c *Connection) info() Info {
 }
 
 // connectionTask is a connection's task as the supervisor's member.
-type connectionTask struct {
-	*task
-	place    Place
-	workflow string
-}
-
-// Receive implements [actor.Receiver].
-func (c *connectionTask) Receive(ctx *actor.Context) {
-	if _, begins := ctx.Message().(actor.Started); begins {
-		engine := ctx.Engine()
-		c.announce = func(is phase) {
-			engine.BroadcastEvent(SessionPhase{ID: c.place.ID, Workflow: c.workflow, Phase: is.Phase, At: is.since, Context: c.place.Context})
-		}
-		c.end.Workflow = c.workflow
-	}
-	c.task.Receive(ctx)
-}
+type connectionTask struct{ *task }
 
 // Standing implements [Member].
 func (c *connectionTask) Standing() Standing {
 	is := c.now.Load()
-	s := Standing{Phase: is.Phase, Since: is.since, Workflow: c.workflow}
+	s := Standing{Phase: is.Phase, Since: is.since, Workflow: c.end.Workflow}
 	if is.Phase == PhaseStopping {
 		s.WaitsFor = AwaitsHandler
 	}

@@ -50,7 +50,7 @@ func (s *supervisor) addService(m addService) error {
 	}
 	c := &child{id: newID(), name: m.name, stage: m.stage, began: time.Now()}
 	s.services = append(s.services, c)
-	run := newTask(c.id, s.self, context.Background())
+	run := newTask(c.id, s.self, context.Background(), context.Background())
 	run.spawned = m.run.Serve
 	c.pid = s.spawn(run, "service", c.id)
 	return nil

@@ -52,7 +52,7 @@ const (
 
 // inboxSize is the number of messages that a session's inbox starts with; hollywood's default
 // would cost 24 KiB a session. Only control passes through it.
-const inboxSize = 8
+const inboxSize = 2
 
 // Errors of [Supervisor.Admit] and [Ticket.Start]. Only after a standby a draining supervisor admits
 // again.

@@ -16,8 +16,9 @@ type task struct {
 	supervisor *actor.PID
 	spawned    func(context.Context) error // run on a goroutine of the task's own. nil: the caller runs it
 	cut        func()                      // cuts the connection at a kill. nil: there is none
-	gone       func() bool                 // tells whether the peer has gone. nil: there is none
-	announce   func(phase)                 // tells of a new phase. nil: it is not told
+	parent     context.Context             // done when a connection's client has gone
+	values     context.Context             // for the events of a connection. nil: its phases are not told
+	engine     *actor.Engine
 
 	context context.Context         // what the function is called with
 	finish  context.CancelCauseFunc // tells it to finish
@@ -37,9 +38,11 @@ type phase struct {
 // returned is a task's own message that its function has returned.
 type returned struct{ err error }
 
-func newTask(id string, supervisor *actor.PID, parent context.Context) *task {
-	t := &task{supervisor: supervisor, done: make(chan struct{}), end: Stopped{ID: id, Outcome: Completed}}
-	limit, expire := context.WithCancelCause(context.WithoutCancel(parent))
+// newTask makes a task whose function's context comes from parent. values carries parent's values, and
+// never ends.
+func newTask(id string, supervisor *actor.PID, parent, values context.Context) *task {
+	t := &task{supervisor: supervisor, parent: parent, done: make(chan struct{}), end: Stopped{ID: id, Outcome: Completed}}
+	limit, expire := context.WithCancelCause(values)
 	t.expire = expire
 	t.context, t.finish = context.WithCancelCause(context.WithValue(parent, outOfTime{}, limit))
 	t.now.Store(&phase{PhaseServing, time.Now()})
@@ -50,6 +53,7 @@ func newTask(id string, supervisor *actor.PID, parent context.Context) *task {
 func (t *task) Receive(c *actor.Context) {
 	switch m := c.Message().(type) {
 	case actor.Started:
+		t.engine = c.Engine()
 		if t.spawned != nil {
 			go func() { _ = t.run(c.Engine(), c.PID(), t.spawned) }()
 		}
@@ -97,8 +101,8 @@ func (t *task) move(to Phase) {
 	}
 	is := &phase{to, time.Now()}
 	t.now.Store(is)
-	if t.announce != nil {
-		t.announce(*is)
+	if t.values != nil {
+		t.engine.BroadcastEvent(SessionPhase{ID: t.end.ID, Workflow: t.end.Workflow, Phase: to, At: is.since, Context: t.values})
 	}
 }
 
@@ -148,7 +152,7 @@ func (t *task) returned(err error) {
 		if t.told {
 			t.end.Outcome = Drained
 		}
-	case err != nil && over && t.gone != nil && t.gone():
+	case err != nil && over && t.parent.Err() != nil:
 		t.end.Outcome = ClientGone
 	case err != nil:
 		t.fail(err)

@@ -52,7 +52,7 @@ const (
 //
 // The request's context is done when it is time to say goodbye; see [actors.Ticket.Run] for its cause
 // and for the time that next has. At a kill the connection is cut: a hijacked one is closed, on another
-// reads and writes fail. A panic of next is the session's outcome, and goes on to net/http.
+// reads and writes fail. The server's read and write timeouts are lifted. A panic of next is the session's outcome, and goes on to net/http.
 func Wrap(next http.Handler, options Options) http.Handler {
 	return &handler{next: next, Options: options}
 }
@@ -71,6 +71,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer ticket.Cancel()
 	response := &response{ResponseWriter: w}
+	response.unlimit()
 	ran := false
 	err = ticket.Run(actors.Connection{
 		Kind:      h.Kind,
@@ -88,8 +89,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ran:
 		h.refuse(w, r, err)
 	case errors.Is(err, http.ErrAbortHandler):
+		response.closeHijacked()
 		panic(http.ErrAbortHandler)
 	case errors.As(err, &panicked):
+		response.closeHijacked()
 		panic(panicked.Value)
 	}
 }
@@ -165,6 +168,22 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	w.hijacked = conn
 	return conn, buffered, err
+}
+
+// unlimit lifts the server's time limits on a request: a session lasts as long as it lasts.
+func (w *response) unlimit() {
+	control := http.NewResponseController(w.ResponseWriter)
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
+}
+
+// closeHijacked closes what a handler that has panicked left open: net/http knows it no more.
+func (w *response) closeHijacked() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hijacked != nil {
+		cutConn(w.hijacked)
+	}
 }
 
 // cut is called at a kill, by another goroutine than the handler's.

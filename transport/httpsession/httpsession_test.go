@@ -330,3 +330,45 @@ func TestAPanicGoesOn(t *testing.T) {
 		})
 	}
 }
+
+// The server's own time limits are for plain requests.
+func TestASessionOutlastsTheServersTimeouts(t *testing.T) {
+	supervisor, err := actors.NewSupervisor(actors.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer supervisor.Close()
+	server := httptest.NewUnstartedServer(httpsession.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(200 * time.Millisecond)
+		_, _ = io.WriteString(w, "late")
+	}), httpsession.Options{Supervisor: supervisor}))
+	server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+	server.Start()
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	response, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if body, err := io.ReadAll(response.Body); string(body) != "late" {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
+// net/http lets go of a connection that was hijacked: a handler that panics may leave it open.
+func TestAPanicCutsWhatWasHijacked(t *testing.T) {
+	h := serve(t, httpsession.Options{}, actors.Options{}, func(h *house, w http.ResponseWriter, r *http.Request) {
+		if _, err := coder.Accept(w, r, nil); err == nil {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	select {
+	case got := <-h.hears("websocket"):
+		if got != "cut" {
+			t.Errorf("the client hears %s", got)
+		}
+	case <-time.After(patience):
+		t.Error("the client hears nothing")
+	}
+}
