@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
 // Limits of every listener. A connection that was upgraded is past them: net/http lifts its
@@ -22,15 +21,11 @@ const (
 	maxHeaderBytes = 32 << 10
 
 	// settleTimeout is what a connection has to bring its first request, and to have it answered, once
-	// nobody is accepted any more.
+	// no more are accepted.
 	settleTimeout = 250 * time.Millisecond
-
-	// requestGrace is what requests get, after that, when the server stops. The two together are less
-	// than the second that the sessions of a drain leave to all that is stopped after them.
-	requestGrace = 500 * time.Millisecond
 )
 
-// HTTPServer serves a handler on a listener, with limits on headers, bodies, and time. As a service
+// HTTPServer serves a handler on a listener, with limits on headers and time. As a service
 // it belongs to the stage AfterSessions: it then refuses new sessions in words for as long as the
 // sessions drain, instead of not answering. Where somebody else holds the listening socket too, and
 // hands it to the next process, [HTTPServer.StopAccepting] leaves newcomers to that one instead.
@@ -38,6 +33,15 @@ type HTTPServer struct {
 	Listener net.Listener
 	Handler  http.Handler
 	Log      *slog.Logger // of connections that fail or are cut. Nil: nothing is logged
+
+	// MaxBody limits the body of a request, in bytes: a handler that reads more gets an
+	// [*http.MaxBytesError], and the connection is closed after the answer. Zero: no limit.
+	MaxBody int64
+
+	// RequestGrace is what requests under way get when Serve is told to stop. What is left then is cut,
+	// which is no error. It is for a service whose requests matter less than what stops after it. Zero:
+	// what is left of the drain's time, as with [http.Server.Shutdown].
+	RequestGrace time.Duration
 
 	// OnShutdown is called once when Serve is told to stop, with the listener closed, before any
 	// request is waited for: it is to end the long responses, which would not end by themselves, and
@@ -59,11 +63,10 @@ type serving struct {
 	err     error         // why, once ended is closed
 }
 
-// Serve implements [actors.Service]. It closes the listener, and lets requests under way finish for
-// 750 ms at most, or within the drain's time where that is less. What is left then is cut, which is
-// no error: sessions, and runs without a client, have ended before, somebody who is still to be
-// authorized would be refused, and a body that doesn't come would hold up all that is to be stopped
-// later. Only the end of the drain's time is an error. It is called once.
+// Serve implements [actors.Service]. Told to stop, it closes the listener, closes connections that
+// bring no request within 250 ms, and waits for the requests under way: for RequestGrace, or for the
+// drain's time where that is shorter. Requests that outlast it are cut. Only the end of the drain's
+// time is an error. It is called once.
 func (s *HTTPServer) Serve(ctx context.Context) error {
 	v := s.begin()
 	go v.accept(s.Listener)
@@ -76,28 +79,39 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	limit := actors.OutOfTime(ctx)
-	// Shutdown drops a first request that is on its way, and waits 5 s for one that isn't. So the
-	// listener goes first, and who got through it is answered.
+	grace, cancel := s.grace(limit)
+	defer cancel()
+	// Shutdown drops a first request that is on its way, and waits 5 s for a connection without one. So
+	// the listener goes first, and each request that got through it is answered.
 	_, err := s.shutListener()
 	<-v.ended
 	if s.OnShutdown != nil {
 		s.OnShutdown()
 	}
-	if !v.pending.settle(limit) {
+	if !v.pending.settle(grace) {
 		v.pending.closeNew()
 	}
-	return errors.Join(err, s.finish(limit, v))
+	return errors.Join(err, s.finish(grace, limit, v))
+}
+
+// grace is done when requests under way have had their time.
+func (s *HTTPServer) grace(limit context.Context) (context.Context, context.CancelFunc) {
+	if s.RequestGrace > 0 {
+		return context.WithTimeout(limit, s.RequestGrace)
+	}
+	return context.WithCancel(limit)
 }
 
 // finish waits for the requests under way, and cuts those that take too long.
-func (s *HTTPServer) finish(limit context.Context, v *serving) error {
-	ctx, cancel := context.WithTimeout(limit, requestGrace)
-	defer cancel()
-	err := v.server.Shutdown(ctx)
+func (s *HTTPServer) finish(grace, limit context.Context, v *serving) error {
+	// Shutdown looks for the end of the last request every 500 ms: it is called when that has come.
+	v.server.SetKeepAlivesEnabled(false)
+	v.pending.await(grace)
+	err := v.server.Shutdown(grace)
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() == nil || limit.Err() != nil {
+	if grace.Err() == nil || limit.Err() != nil {
 		return errors.Join(err, v.server.Close())
 	}
 	if left, _ := v.pending.left(); left > 0 {
@@ -159,9 +173,13 @@ func (s *HTTPServer) isShut() bool {
 // begin makes the server known to StopAccepting before it accepts anybody.
 func (s *HTTPServer) begin() *serving {
 	pending := newPendingConns()
+	handler := s.Handler
+	if s.MaxBody > 0 {
+		handler = http.MaxBytesHandler(handler, s.MaxBody)
+	}
 	server := &http.Server{
 		ConnState:         pending.track,
-		Handler:           http.MaxBytesHandler(s.Handler, codec.MaxMessage),
+		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
@@ -210,6 +228,11 @@ func (p *pendingConns) track(conn net.Conn, state http.ConnState) {
 func (p *pendingConns) settle(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
+	return p.await(ctx)
+}
+
+// await waits until there are none left, or returns false when ctx is done.
+func (p *pendingConns) await(ctx context.Context) bool {
 	for {
 		left, fewer := p.left()
 		if left == 0 {

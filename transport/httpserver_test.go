@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -87,13 +88,26 @@ func TestTheServerLimitsHeadersBodiesAndIdleTime(t *testing.T) {
 		{"a huge body", "PUT / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9000000\r\n\r\n" + strings.Repeat("~", 9000000), "413 ", 0},
 		{"silence after an answer", get + "\r\n", "200 OK", 60 * time.Second},
 	} {
-		inServer(t, fine, func(t *testing.T, _ *actors.Supervisor, clients memory) {
+		newServer := func() *transport.HTTPServer {
+			return &transport.HTTPServer{Handler: http.HandlerFunc(fine), MaxBody: 4 << 20}
+		}
+		beside(t, newServer, func(t *testing.T, _ *actors.Supervisor, clients memory, _ *transport.HTTPServer) {
 			answer, lived := talk(t, clients, c.request)
 			if !strings.Contains(answer, c.answer) || lived < c.lived || lived > c.lived+time.Second {
 				t.Errorf("%s: after %v, %q", c.name, lived, answer)
 			}
 		})
 	}
+}
+
+func TestBodiesHaveNoLimitOfTheServersOwn(t *testing.T) {
+	inServer(t, fine, func(t *testing.T, _ *actors.Supervisor, clients memory) {
+		const body = 9_000_000
+		answer, _ := talk(t, clients, fmt.Sprintf("PUT / HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", body)+strings.Repeat("~", body))
+		if !strings.Contains(answer, "200 OK") {
+			t.Errorf("%q", answer)
+		}
+	})
 }
 
 // request makes one on a connection of its own.
@@ -114,25 +128,39 @@ func after(wait time.Duration) http.HandlerFunc {
 	return func(http.ResponseWriter, *http.Request) { time.Sleep(wait) }
 }
 
+// Requests under way get the drain's time, as an embedder expects; less where it is said so.
 func TestADrainLetsRequestsUnderWayFinish(t *testing.T) {
-	inServer(t, after(700*time.Millisecond), func(t *testing.T, supervisor *actors.Supervisor, clients memory) {
-		answered := make(chan error, 1)
-		go func() {
-			_, err := request(t.Context(), clients)
-			answered <- err
-		}()
-		synctest.Wait()
-		began := time.Now()
-		if _, err := supervisor.Drain(t.Context(), actors.Drain{}); err != nil {
-			t.Error(err)
+	for _, c := range []struct {
+		name        string
+		grace, took time.Duration
+	}{
+		{"by default", 0, 4 * time.Second},
+		{"with time enough", 5 * time.Second, 4 * time.Second},
+		{"with less", 750 * time.Millisecond, 750 * time.Millisecond},
+	} {
+		newServer := func() *transport.HTTPServer {
+			return &transport.HTTPServer{Handler: after(4 * time.Second), RequestGrace: c.grace}
 		}
-		if err := <-answered; err != nil {
-			t.Errorf("the request: %v", err)
-		}
-		if took := time.Since(began); took < 700*time.Millisecond || took > 750*time.Millisecond {
-			t.Errorf("the drain took %v", took)
-		}
-	})
+		beside(t, newServer, func(t *testing.T, supervisor *actors.Supervisor, clients memory, _ *transport.HTTPServer) {
+			answered := make(chan error, 1)
+			go func() {
+				_, err := request(t.Context(), clients)
+				answered <- err
+			}()
+			synctest.Wait()
+			began := time.Now()
+			if _, err := supervisor.Drain(t.Context(), actors.Drain{Deadline: began.Add(20 * time.Second)}); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			if err := <-answered; (err == nil) != (c.took == 4*time.Second) {
+				t.Errorf("%s: the request: %v", c.name, err)
+			}
+			if took := time.Since(began); took < c.took || took > c.took+50*time.Millisecond {
+				t.Errorf("%s: the drain took %v", c.name, took)
+			}
+			time.Sleep(time.Minute) // until the handler returns
+		})
+	}
 }
 
 // A body that doesn't come, and a handler that doesn't end, are cut, and are no failure.
@@ -142,7 +170,7 @@ func TestRequestsThatDontEndDontHoldUpADrain(t *testing.T) {
 		mux := http.NewServeMux()
 		mux.Handle("GET /{$}", http.HandlerFunc(fine))
 		mux.Handle("GET /hour", after(time.Hour))
-		return &transport.HTTPServer{Handler: mux, Log: slog.New(slog.NewTextHandler(&log, nil))}
+		return &transport.HTTPServer{Handler: mux, RequestGrace: 750 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	}
 	beside(t, newServer, func(t *testing.T, supervisor *actors.Supervisor, clients memory, _ *transport.HTTPServer) {
 		const stalled = "POST /nothing HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\nabc"

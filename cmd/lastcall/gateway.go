@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 )
@@ -110,12 +112,17 @@ func (g *gateway) start(limits actors.Budget, p parts, on ports) (err error) {
 	return nil
 }
 
+// requestGrace is what plain requests get once the sessions have ended. It is less than the second that
+// the sessions leave of a drain's time to all that is stopped after them. A request that takes longer is
+// to be authorized, and would be refused.
+const requestGrace = 750 * time.Millisecond
+
 // services are the gateway's own. After the sessions the last one goes first: the sessions' port, the
 // connections to the agent, the agent, what else sessions needed, and the traces of it all. The admin
 // port answers to the end, and systemd hears to the end.
 func (g *gateway) services(p parts, on ports) []extraService {
 	shared, connections := toolConnections()
-	server := &transport.HTTPServer{Listener: on.sessions, Log: g.log, Handler: g.flags.routes(&transport.Handler{
+	server := &transport.HTTPServer{Listener: on.sessions, Log: g.log, MaxBody: codec.MaxMessage, RequestGrace: requestGrace, Handler: g.flags.routes(&transport.Handler{
 		Supervisor:         g.supervisor,
 		Agents:             p.pool,
 		Authorizer:         g.watch.metrics.Authorizer(p.authorizer),

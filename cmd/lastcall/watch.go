@@ -104,5 +104,5 @@ func (g *gateway) adminServer(listener net.Listener, authorizer grant.Authorizer
 		},
 		Log: g.log,
 	})
-	return &transport.HTTPServer{Listener: listener, Handler: handler, Log: g.log, OnShutdown: handler.Close}
+	return &transport.HTTPServer{Listener: listener, Handler: handler, Log: g.log, RequestGrace: requestGrace, OnShutdown: handler.Close}
 }
