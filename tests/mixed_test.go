@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -69,18 +70,18 @@ type mixedEnd struct {
 
 // mixedEnds are the ends of 75 connections of each kind.
 var mixedEnds = map[mixedEnd]int{
-	{actors.KindDAP, actors.Drained, toldGoingAway}:    73,
-	{actors.KindDAP, actors.Cancelled, toldGoingAway}:  1,
-	{actors.KindDAP, actors.Failed, toldInternalError}: 1,
-	{kindTerminal, actors.Drained, toldGoingAway}:      73,
-	{kindTerminal, actors.Killed, wasCut}:              1,
-	{kindTerminal, actors.Failed, wasCut}:              1,
-	{kindNews, actors.Drained, toldGoodbye}:            73,
-	{kindNews, actors.Killed, wasCut}:                  1,
-	{kindNews, actors.Failed, wasCut}:                  1,
-	{kindWatch, actors.Drained, toldUnavailable}:       73,
-	{kindWatch, actors.Killed, onlyUnavailable}:        1,
-	{kindWatch, actors.Failed, toldInternal}:           1,
+	{relay.Kind, actors.Drained, toldGoingAway}:    73,
+	{relay.Kind, actors.Cancelled, toldGoingAway}:  1,
+	{relay.Kind, actors.Failed, toldInternalError}: 1,
+	{kindTerminal, actors.Drained, toldGoingAway}:  73,
+	{kindTerminal, actors.Killed, wasCut}:          1,
+	{kindTerminal, actors.Failed, wasCut}:          1,
+	{kindNews, actors.Drained, toldGoodbye}:        73,
+	{kindNews, actors.Killed, wasCut}:              1,
+	{kindNews, actors.Failed, wasCut}:              1,
+	{kindWatch, actors.Drained, toldUnavailable}:   73,
+	{kindWatch, actors.Killed, onlyUnavailable}:    1,
+	{kindWatch, actors.Failed, toldInternal}:       1,
 }
 
 type (
@@ -91,7 +92,7 @@ type (
 func TestOneDrainEndsConnectionsOfEveryKind(t *testing.T) {
 	m := newMixed(t)
 	before := m.snapshot()
-	if kinds := kindsOf(before); before.State != actors.Serving || !maps.Equal(kinds, map[string]int{actors.KindDAP: 75, kindTerminal: 75, kindNews: 75, kindWatch: 75}) {
+	if kinds := kindsOf(before); before.State != actors.Serving || !maps.Equal(kinds, map[string]int{relay.Kind: 75, kindTerminal: 75, kindNews: 75, kindWatch: 75}) {
 		t.Fatalf("before the drain the supervisor is %s, with %v", before.State, kinds)
 	}
 	m.wantMetrics(map[string]float64{
@@ -168,7 +169,7 @@ func newMixed(t *testing.T) *mixed {
 		case 40:
 			does = breaks
 		}
-		m.observe(actors.KindDAP, m.openDAP(does, fmt.Sprint(does, i)))
+		m.observe(relay.Kind, m.openDAP(does, fmt.Sprint(does, i)))
 		m.observe(kindTerminal, m.openTerminal(does))
 		m.observe(kindNews, m.openNews(does))
 		m.observe(kindWatch, m.openWatch(does))
@@ -218,25 +219,25 @@ func (m *mixed) serveBreaking(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	life, cut := context.WithCancel(context.Background())
-	parts := actors.Session{
+	parts := relay.Session{
 		Client:    &trappedClient{ws: ws, life: life, cut: cut},
 		Agent:     breakingAgent{m.pool.Agent(grant.Target{}, r.UserAgent())},
 		Transport: "websocket",
 	}
-	if _, err := ticket.Start(parts); err != nil {
+	if _, err := relay.Start(ticket, parts); err != nil {
 		cut()
 		_ = ws.CloseNow()
 	}
 }
 
-type breakingAgent struct{ actors.Agent }
+type breakingAgent struct{ relay.Agent }
 
-func (a breakingAgent) Open(ctx context.Context) (actors.Stream, error) {
+func (a breakingAgent) Open(ctx context.Context) (relay.Stream, error) {
 	stream, err := a.Agent.Open(ctx)
 	return breakingStream{stream}, err
 }
 
-type breakingStream struct{ actors.Stream }
+type breakingStream struct{ relay.Stream }
 
 func (s breakingStream) Send(event *dap.ClientEvent) error {
 	if event.GetStopWorkflow() != nil {
