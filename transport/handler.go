@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
@@ -19,6 +20,9 @@ const DefaultPath = "/api/v4/ai/duo_workflows/ws"
 // Handler upgrades requests to sessions. It returns as soon as the session owns the connection.
 // While the supervisor drains, or is full, the answer is 503 with Retry-After, and the connection
 // is closed, so that a client which keeps it alive doesn't come back to an instance that goes.
+//
+// A middleware's ResponseWriter must have Unwrap, for [http.ResponseController], or Hijack; else the
+// answer is 500. It doesn't see the status 101, which is written to the hijacked connection.
 //
 // Supervisor and Agents are required; the zero value of anything else means that there is none.
 type Handler struct {
@@ -55,8 +59,11 @@ type Handler struct {
 	// Refused is told of each request that doesn't become a session. Nil: nobody is.
 	Refused func(Refusal)
 
-	// Log is told of authorizations that fail. Nil: nobody is.
+	// Log is told of authorizations that fail, and once if a middleware makes upgrades impossible. Nil:
+	// nothing is logged.
 	Log *slog.Logger
+
+	hidden sync.Once // logged
 }
 
 // Refusal is why a request doesn't become a session.
@@ -88,7 +95,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer ticket.Cancel()
 	client, err := accept(w, r, h.AllowOrigins)
 	if err != nil {
-		h.refused(RefusedHandshake)
+		h.notUpgraded(err)
 		return // and has been answered
 	}
 	parts := h.parts(granted, r)
@@ -96,6 +103,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, err := relay.Start(ticket, parts); err != nil {
 		h.refused(RefusedDraining)
 		_ = client.Close(actors.CloseGoingAway, actors.DefaultReason)
+	}
+}
+
+// notUpgraded tells of a request that didn't become a WebSocket. A fault of the server's own is logged
+// once: it meets every request.
+func (h *Handler) notUpgraded(err error) {
+	h.refused(RefusedHandshake)
+	if h.Log != nil && errors.Is(err, errHidden) {
+		h.hidden.Do(func() { h.Log.Error("a WebSocket cannot be opened", "error", err) })
 	}
 }
 

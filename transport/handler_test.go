@@ -1,8 +1,13 @@
 package transport_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -92,6 +97,89 @@ func TestARequestThatIsNotUpgradedGivesItsPlaceBack(t *testing.T) {
 			g.dial(&websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"https://gateway"}}})
 		})
 	}
+}
+
+// behind serves the gateway's handler behind a middleware.
+func (g *gateway) behind(wrap func(http.ResponseWriter) http.ResponseWriter, log io.Writer) memory {
+	g.t.Helper()
+	handler := &transport.Handler{Supervisor: g.supervisor, Agents: g.pool, Log: slog.New(slog.NewTextHandler(log, nil))}
+	clients := newMemory()
+	g.add("behind a middleware", &transport.HTTPServer{
+		Listener: clients,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("X-Middleware", "was here")
+			handler.ServeHTTP(wrap(w), r)
+		}),
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), // superfluous WriteHeader
+	})
+	return clients
+}
+
+// Middlewares' ResponseWriters.
+type (
+	hides   struct{ http.ResponseWriter }
+	lies    struct{ hides }
+	unwraps struct{ hides }
+)
+
+func (lies) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, errors.New("the ResponseWriter is no Hijacker")
+}
+
+func (u unwraps) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+
+// A client gets an answer, and the log tells what to do.
+func TestAMiddlewareThatHidesHijackIsTold(t *testing.T) {
+	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
+		"hides": func(w http.ResponseWriter) http.ResponseWriter { return hides{w} },
+		"lies":  func(w http.ResponseWriter) http.ResponseWriter { return lies{hides{w}} },
+	} {
+		inGateway(t, setting{limits: actors.Options{MaxSessions: 1}}, func(t *testing.T, g *gateway) {
+			var log bytes.Buffer
+			clients := g.behind(wrap, &log)
+			for range 3 {
+				answer, _ := talk(t, clients, "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"+
+					"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+				if !strings.HasPrefix(answer, "HTTP/1.1 500 ") || !strings.HasSuffix(answer, "a WebSocket upgrade is not possible here\n") || strings.Contains(answer, "Upgrade: ") {
+					t.Errorf("%s: %q", name, answer)
+				}
+			}
+			if lines := strings.Count(log.String(), "\n"); lines != 1 || !strings.Contains(log.String(), "give it an Unwrap method (transport_test."+name) {
+				t.Errorf("%s: the log says %s", name, log.String())
+			}
+		})
+	}
+}
+
+func TestAMiddlewareThatUnwrapsIsPassed(t *testing.T) {
+	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+		var log bytes.Buffer
+		clients := g.behind(func(w http.ResponseWriter) http.ResponseWriter { return unwraps{hides{w}} }, &log)
+		ws, answer, err := websocket.Dial(t.Context(), "ws://gateway/", &websocket.DialOptions{HTTPClient: clients.httpClient(nil)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Header.Get("X-Middleware") != "was here" {
+			t.Errorf("the answer has %v", answer.Header)
+		}
+		_ = ws.CloseNow()
+		<-g.stopped
+		if log.Len() > 0 {
+			t.Errorf("the log says %s", log.String())
+		}
+	})
+}
+
+func TestAWebSocketOverHTTP2IsRefusedInWords(t *testing.T) {
+	inGateway(t, setting{}, func(t *testing.T, g *gateway) {
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request.Proto, request.ProtoMajor, request.ProtoMinor = "HTTP/2.0", 2, 0
+		answer := httptest.NewRecorder()
+		(&transport.Handler{Supervisor: g.supervisor, Agents: g.pool}).ServeHTTP(answer, request)
+		if answer.Code != http.StatusHTTPVersionNotSupported || !strings.Contains(answer.Body.String(), "HTTP/1.1") {
+			t.Errorf("%d %q", answer.Code, answer.Body)
+		}
+	})
 }
 
 func TestHealth(t *testing.T) {

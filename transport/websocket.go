@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 
@@ -25,17 +26,21 @@ type wsClient struct {
 }
 
 // accept upgrades a request; a browser's from one of these origins or its own. On an error the
-// request has been answered.
+// request has been answered; [errHidden] is for the log.
 func accept(w http.ResponseWriter, r *http.Request, origins []string) (*wsClient, error) {
-	hijack := &hijacker{ResponseWriter: w}
-	ws, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{OriginPatterns: origins})
+	if r.ProtoMajor != 1 {
+		http.Error(w, "a WebSocket needs HTTP/1.1 here", http.StatusHTTPVersionNotSupported)
+		return nil, fmt.Errorf("upgrade a request of %s", r.Proto)
+	}
+	up := &upgrade{ResponseWriter: w}
+	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{OriginPatterns: origins})
 	if err != nil {
 		return nil, err
 	}
 	// The limit is kept by codec.Buffer: the library would send its close frame at once, before the
 	// agent was stopped and the lease released.
 	ws.SetReadLimit(-1)
-	c := &wsClient{ws: ws, wire: hijack.wire}
+	c := &wsClient{ws: ws, wire: up.wire}
 	c.pings.start(ws)
 	return c, nil
 }

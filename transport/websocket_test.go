@@ -142,7 +142,8 @@ type broken struct {
 	closed bool
 }
 
-func (b *broken) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+func (b *broken) Write([]byte) (int, error)        { return 0, errors.New("broken pipe") }
+func (b *broken) SetWriteDeadline(time.Time) error { return nil }
 
 func (b *broken) Close() error {
 	b.closed = true
@@ -155,9 +156,7 @@ type brokenResponse struct {
 }
 
 func (r brokenResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	writer := bufio.NewWriter(r.conn)
-	_, _ = writer.WriteString("HTTP/1.1 101 Switching Protocols\r\n\r\n")
-	return r.conn, bufio.NewReadWriter(bufio.NewReader(r.conn), writer), nil
+	return r.conn, bufio.NewReadWriter(bufio.NewReader(r.conn), bufio.NewWriter(r.conn)), nil
 }
 
 func TestAConnectionThatBreaksDuringTheUpgradeIsClosed(t *testing.T) {

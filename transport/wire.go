@@ -2,8 +2,10 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -56,23 +58,75 @@ func (w *wire) cut() {
 	_ = conn.Close()
 }
 
-// hijacker hands the upgrade a wire instead of the plain connection, and small buffers instead of
-// net/http's, which would cost 8 KiB for as long as the session lives. Large messages pass by them.
-type hijacker struct {
+// errHidden says why a request can't be upgraded, and what the server's author is to do.
+var errHidden = errors.New("a middleware's ResponseWriter hides Hijack: give it an Unwrap method")
+
+// upgrade is the ResponseWriter of a WebSocket's handshake. coder/websocket writes 101 and then hijacks,
+// when it is too late to say that a middleware's ResponseWriter hides the connection. So upgrade hijacks
+// first and writes the 101 itself; where that fails nothing has been written, and the answer is 500.
+//
+// It hands the library a wire instead of the plain connection, and small buffers instead of net/http's,
+// which would cost 8 KiB for as long as the session lives. Large messages pass by them.
+type upgrade struct {
 	http.ResponseWriter
 	wire *wire
+	err  error // why there is no wire; the request has been answered, or its connection closed
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (u *upgrade) WriteHeader(status int) {
+	switch {
+	case u.err != nil: // the library's own answer comes too late
+	case status == http.StatusSwitchingProtocols:
+		u.err = u.hijack()
+	default:
+		u.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements [http.ResponseWriter].
+func (u *upgrade) Write(p []byte) (int, error) {
+	if u.err != nil {
+		return 0, u.err
+	}
+	return u.ResponseWriter.Write(p)
 }
 
 // Hijack implements [http.Hijacker].
-func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, buffered, err := http.NewResponseController(h.ResponseWriter).Hijack()
+func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if u.err != nil {
+		return nil, nil, u.err
+	}
+	return u.wire, bufio.NewReadWriter(bufio.NewReaderSize(u.wire, readerBuffer), bufio.NewWriterSize(u.wire, writerBuffer)), nil
+}
+
+func (u *upgrade) hijack() error {
+	conn, buffered, err := http.NewResponseController(u.ResponseWriter).Hijack()
 	if err != nil {
-		return nil, nil, err
+		u.refuse()
+		return fmt.Errorf("%w (%T: %w)", errHidden, u.ResponseWriter, err)
 	}
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
-	h.wire = &wire{Conn: conn, early: append([]byte(nil), early...)}
-	if err := buffered.Writer.Flush(); err != nil {
-		return nil, nil, errors.Join(err, conn.Close()) // nobody else would: it is off net/http's hands
+	u.wire = &wire{Conn: conn, early: append([]byte(nil), early...)}
+	if err := u.wire.switchProtocols(u.Header()); err != nil {
+		return errors.Join(err, conn.Close()) // net/http no longer does
 	}
-	return h.wire, bufio.NewReadWriter(bufio.NewReaderSize(h.wire, readerBuffer), bufio.NewWriterSize(h.wire, writerBuffer)), nil
+	return nil
+}
+
+// refuse answers without what the library had set for the 101.
+func (u *upgrade) refuse() {
+	for _, name := range []string{"Connection", "Upgrade", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"} {
+		u.Header().Del(name)
+	}
+	http.Error(u.ResponseWriter, "a WebSocket upgrade is not possible here", http.StatusInternalServerError)
+}
+
+// switchProtocols writes the answer after which the connection is a WebSocket.
+func (w *wire) switchProtocols(header http.Header) error {
+	answer := bytes.NewBufferString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = header.Write(answer) // a buffer doesn't fail
+	answer.WriteString("\r\n")
+	_, err := w.Write(answer.Bytes())
+	return err
 }
