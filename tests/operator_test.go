@@ -180,15 +180,15 @@ func metricsHaveIt(t *testing.T, binary string) {
 	p.wantRefused()
 	p.command(0, "drain", "--sessions", "1")
 	want := map[string]float64{
-		`lastcall_sessions{kind="dap",phase="serving",transport="websocket"}`:     1,
-		`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`:        2,
-		`lastcall_sessions_ended_total{code="1001",outcome="drained"}`: 1,
-		`lastcall_requests_refused_total{reason="full"}`:               1,
-		`lastcall_messages_total{direction="received"}`:                2,
-		`lastcall_messages_total{direction="sent"}`:                    3, // a begin each, and an end
-		`lastcall_drains_total{result="drained",scope="part"}`:         1,
-		`lastcall_agent_streams{}`:                                     1,
-		`lastcall_draining{}`:                                          0,
+		`lastcall_sessions{kind="dap",phase="serving",transport="websocket"}`: 1,
+		`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`:    2,
+		`lastcall_sessions_ended_total{code="1001",outcome="drained"}`:        1,
+		`lastcall_requests_refused_total{reason="full"}`:                      1,
+		`lastcall_messages_total{direction="received"}`:                       2,
+		`lastcall_messages_total{direction="sent"}`:                           3, // a begin each, and an end
+		`lastcall_drains_total{result="drained",scope="part"}`:                1,
+		`lastcall_agent_streams{}`:                                            1,
+		`lastcall_draining{}`:                                                 0,
 	}
 	var got map[string]float64
 	for late := time.Now().Add(patience); time.Now().Before(late); time.Sleep(20 * time.Millisecond) {
