@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -65,7 +67,7 @@ func (l *link) dial(context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c = &linked{c, l}
+	c = newLinked(c, l)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conns = append(l.conns, c)
@@ -73,11 +75,41 @@ func (l *link) dial(context.Context) (net.Conn, error) {
 }
 
 // linked is a connection over a link. The store closes it when it has waited in vain, so what was
-// lost doesn't shift the answers.
+// lost doesn't shift the answers. Like a socket it takes what is sent before that is read.
 type linked struct {
 	net.Conn
 	link *link
+	sent chan []byte
+	done chan struct{}
+	end  func()
 }
+
+func newLinked(conn net.Conn, l *link) *linked {
+	c := &linked{Conn: conn, link: l, sent: make(chan []byte, 1000), done: make(chan struct{})}
+	c.end = sync.OnceFunc(func() { close(c.done) })
+	go c.pass()
+	return c
+}
+
+func (c *linked) pass() {
+	for {
+		select {
+		case b := <-c.sent:
+			if _, err := c.Conn.Write(b); err != nil {
+				return
+			}
+		case <-c.done:
+			return
+		}
+	}
+}
+
+func (c *linked) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+func (c *linked) SetWriteDeadline(time.Time) error { return nil }
 
 func (c *linked) Write(b []byte) (int, error) {
 	switch c.link.is() {
@@ -86,7 +118,12 @@ func (c *linked) Write(b []byte) (int, error) {
 	case late:
 		time.Sleep(slowness)
 	}
-	return c.Conn.Write(b)
+	select {
+	case c.sent <- slices.Clone(b):
+		return len(b), nil
+	case <-c.done:
+		return 0, net.ErrClosed
+	}
 }
 
 func (c *linked) Read(b []byte) (int, error) {
@@ -126,4 +163,9 @@ func instance(t testing.TB, server *miniredis.Miniredis, o redislease.Options) (
 		t.Fatal(err)
 	}
 	return store, l
+}
+
+// leaseKeys are the server's keys but for the last tokens, which it keeps.
+func leaseKeys(server *miniredis.Miniredis) []string {
+	return slices.DeleteFunc(server.Keys(), func(key string) bool { return strings.Contains(key, "{") })
 }

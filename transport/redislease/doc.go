@@ -1,34 +1,56 @@
 // Package redislease keeps leases on workflows in Redis or Valkey, so that instances of a gateway
-// which share nothing else run each workflow in one place at a time.
+// which share nothing else run each workflow in one place at a time. The store is one server, a
+// cluster, or a master that sentinels name.
 //
 // [Store] is the [relay.Leaser] of all sessions of a process, and an [actors.Service] that belongs
 // to the stage AfterSessions:
 //
 //	store, err := redislease.New(redislease.Options{URL: "redis://redis:6379"})
+//	err = store.Check(ctx) // errors.Is(err, redislease.ErrRefused): it will never work
 //	supervisor.Add("lease store", actors.AfterSessions, store)
+//
+// # In the store
+//
+// A lease is a key with a time to live, 30 s. Its value is the owner's random name and the fencing
+// token. A second key keeps the workflow's last token for a day. In a cluster both are in one slot,
+// and workflows in any. Each lease is asked about by a script of its own, many in one round trip: a
+// key that can't be renewed costs no other lease anything.
+//
+// While [Store.Serve] runs, all leases are renewed every third of the time to live. In between, every
+// thirtieth, a few of them are: if the server has forgotten one, or had to be connected to again, all
+// are renewed at once. An instance that is killed frees its workflows when their leases run out.
+//
+// The user of the URL must be allowed, on keys with the prefix: EVAL, GET, SET, DEL, TIME. The server
+// is Redis 5 or later, or any Valkey.
 //
 // # What holds
 //
-// A lease is a key with the holder's random token and a time to live, 30 s. While [Store.Serve] runs
-// it is renewed every 10 s; an instance that is killed frees its workflows when they run out. Only
-// the holder's token renews or frees a key.
+// Only the owner renews or frees a key. It counts the time to live from before it sent the last
+// renewal that was answered, less 1 %: a lease ends here before it is free there, whatever the
+// network did, as long as the two clocks run at the same speed to 1 %.
 //
-// The holder counts the time to live from before it sent the last renewal that was answered, less
-// 1 %: a lease is lost here before it is free there, whatever the network did, as long as the two
-// clocks run at the same speed to 1 % and this process isn't suspended as a whole.
+// A process that was suspended can't act on that in time. A lease's [lease.Valid] knows it before the
+// next message is relayed, without asking the server; [lease.Confirm] asks.
+//
+// A key that is gone is taken again, unless another session has it or has had it since: then the
+// lease is lost, as its token isn't the latest. So a failover loses no lease that the new master
+// knows, nor one that it doesn't know and that nobody took.
+//
+// Tokens of one workflow grow. A new one is larger than the last one that the server remembers, and
+// no smaller than its clock, in microseconds. Where the server has forgotten the last one, the clock
+// alone makes it larger: it must not have been set back by more than the time since.
 //
 // # What doesn't
 //
-// A server that loses a key (a restart without persistence, a failover to a replica that hadn't got
-// it) can give it to somebody else while the holder runs. The holder takes a key that is gone again
-// with its next renewal; if somebody was faster, its lease is lost: two holders for 10 s at most.
+// A server that loses a key (a restart without persistence, FLUSHALL, a failover to a replica that
+// hadn't got it) can give it to another session while the owner goes on. The owner sees that at its
+// next look at the server: two sessions for a thirtieth of the time to live, 1 s, and the calls
+// themselves, 2 s at most each. In a cluster, a look is at three leases: FLUSHALL of one node of many
+// can take until the next round, a third of the time to live.
 //
-// With [FailOpen], the default, a session that finds the store unreachable starts all the same, and
-// nothing keeps the same workflow from starting elsewhere. The renewal takes its lease as soon as
-// the store answers; if somebody else has it by then, it is lost, and the session with it.
-//
-// A Redis Cluster is not supported: one renewal names keys of many slots. What the user of the URL
-// must be allowed to do on the keys: EVAL, GET, SET, PEXPIRE, DEL.
+// With [FailOpen], the default, sessions start and go on while the store is unreachable, and nothing
+// keeps the same workflow from starting elsewhere. Their tokens, from the clocks of the instances,
+// order them for an agent that heeds them.
 //
 // The client below, go-redis, writes what it thinks about connections to stderr; its function
 // redis.SetLogger, global to the process, turns that elsewhere.

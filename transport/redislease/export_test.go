@@ -14,11 +14,13 @@ func NewOver(options Options, dial func(context.Context) (net.Conn, error)) (*St
 	if err != nil {
 		return nil, err
 	}
-	client := *s.client.Options()
+	client, err := clientOptions(options.URL, nil, s.timeout)
+	if err != nil {
+		return nil, err
+	}
 	client.Dialer = func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }
 	_ = s.client.Close()
-	s.client = redis.NewClient(&client)
-	return s, nil
+	return newStore(s.options, s.timeout, client), nil
 }
 
 // Unfree is how many leases are released and not yet free.
@@ -35,15 +37,11 @@ type hook func(keys int)
 
 func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() == "eval" {
-			h(cmd.Args()[2].(int))
-		}
-		return next(ctx, cmd)
-	}
-}
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
 func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, calls []redis.Cmder) error {
+		h(len(calls))
+		return next(ctx, calls)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"sync"
 	"time"
 )
@@ -17,28 +18,101 @@ var (
 
 // lease is a lease that was asked for.
 type lease struct {
-	store      *Store
-	key, token string
+	store        *Store
+	key, counter string
+	owner        string
+	early        time.Duration // before its time is up a lease that isn't renewed ends; FailClosed
 
 	// turn is full while somebody asks the server about the key. Else a renewal that was sent
 	// before a release could arrive after it, and take the lease again for nobody.
 	turn chan struct{}
 
-	mu     sync.Mutex
-	lost   func(error)
-	over   bool        // released, lost, or never granted
-	until  time.Time   // held at least until then; zero: granted without the store
-	expiry *time.Timer // calls expire at until
+	mu      sync.Mutex
+	lost    func(error)
+	over    bool        // released, lost, or never granted
+	token   uint64      // 0: not known yet
+	until   time.Time   // held at least until then; zero: granted without the store
+	missing time.Time   // when the server was last asked, and the store failed; zero: it answered
+	refused bool        // the server's last answer is that the key holds no lease at all
+	expiry  *time.Timer // calls expire; FailClosed
 }
 
 func newLease(s *Store, workflow string, lost func(error)) *lease {
-	return &lease{
-		store: s,
-		key:   s.options.Prefix + boundID(workflow),
-		token: rand.Text(),
-		turn:  make(chan struct{}, 1),
-		lost:  lost,
+	key := s.options.Prefix + boundID(workflow)
+	l := &lease{
+		store:   s,
+		key:     key,
+		counter: s.options.Prefix + "{" + key + "}", // the same slot as the key's
+		owner:   rand.Text(),
+		turn:    make(chan struct{}, 1),
+		lost:    lost,
 	}
+	if s.options.Failure == FailClosed {
+		l.early = mathrand.N(s.options.TTL / spread)
+	}
+	return l
+}
+
+// Token returns the lease's fencing token: larger than that of each lease on the same workflow
+// before, as far as the server remembers (see the package comment). It doesn't change once Acquire
+// has returned.
+func (l *lease) Token() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.token
+}
+
+// Valid reports whether the session may go on: the lease is held by this process's clocks, or, with
+// [FailOpen], the store was asked less than the time to live ago and didn't answer. It asks nobody,
+// and is meant to be called before each message: it is the first to know that this process was
+// suspended for longer than the lease lives. False is for [lease.Confirm] to settle.
+func (l *lease) Valid() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.valid()
+}
+
+func (l *lease) valid() bool {
+	return !l.over && (before(l.until) || l.store.options.Failure == FailOpen && before(l.missing.Add(l.store.options.TTL)))
+}
+
+// before reports that t has not come by either clock: the monotonic one stands still while the
+// machine is suspended, and the other one can be set.
+func before(t time.Time) bool {
+	now := time.Now()
+	return now.Before(t) && now.Round(0).Before(t.Round(0))
+}
+
+// Confirm returns nil if [lease.Valid] is true, or is true after the server was asked once more,
+// which takes 4 s at most. Else it returns why not: ctx's error, or an error with which the lease
+// is lost.
+func (l *lease) Confirm(ctx context.Context) error {
+	if l.Valid() {
+		return nil
+	}
+	done := make(chan struct{})
+	open := l.store.background(func() {
+		defer close(done)
+		l.turn <- struct{}{}
+		if l.keepTurn() {
+			l.store.renew(context.Background(), []*lease{l})
+		}
+	})
+	if !open {
+		return errClosed
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.valid() {
+		return nil
+	}
+	l.lose(ErrRanOut)
+	return ErrRanOut
 }
 
 // Release implements [relay.Lease]. The lease is given free also where ctx is done before the
@@ -71,15 +145,47 @@ func (l *lease) finish() {
 
 // extend notes that the server said yes to what was sent then. The server counts from when it
 // arrived, which is later.
-func (l *lease) extend(sent time.Time) {
+func (l *lease) extend(sent time.Time, token uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
+	if l.token == 0 {
+		l.token = token
+	}
 	ttl := l.store.options.TTL
-	l.until = sent.Add(ttl - ttl/maxDrift)
+	l.until, l.missing, l.refused = sent.Add(ttl-ttl/maxDrift), time.Time{}, false
+	if l.store.options.Failure == FailOpen {
+		return // it doesn't run out
+	}
+	left := time.Until(l.until) - l.early
 	if l.expiry == nil {
-		l.expiry = time.AfterFunc(time.Until(l.until), l.expire)
+		l.expiry = time.AfterFunc(left, l.expire)
 	} else {
-		l.expiry.Reset(time.Until(l.until))
+		l.expiry.Reset(left)
+	}
+}
+
+// missed notes that what was sent then was not answered with yes or no.
+func (l *lease) missed(sent time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = isWrongType(err)
+	if l.refused {
+		l.missing = time.Time{}
+	} else {
+		l.missing = sent
+	}
+}
+
+// goOpen is for a lease that is granted without the store: this process's clock orders it among
+// the others on its workflow.
+func (l *lease) goOpen() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == 0 {
+		l.token = uint64(time.Now().UnixMicro())
 	}
 }
 
@@ -87,16 +193,22 @@ func (l *lease) extend(sent time.Time) {
 func (l *lease) expire() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !time.Now().Before(l.until) {
+	if !time.Now().Before(l.until.Add(-l.early)) {
 		l.lose(ErrRanOut)
 	}
 }
 
-// taken says that somebody else has the lease.
-func (l *lease) taken() {
+// judge is called after each renewal. With FailOpen no timer ends a lease, but one whose key is
+// something else can't be taken back.
+func (l *lease) judge(a answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lose(ErrTaken)
+	switch {
+	case errors.Is(a.err, errHeld):
+		l.lose(ErrTaken)
+	case l.refused && !time.Now().Before(l.until):
+		l.lose(ErrRanOut)
+	}
 }
 
 // lose is called with mu held, and calls lost with it, so that Release returns after lost or lost
@@ -111,13 +223,19 @@ func (l *lease) lose(err error) {
 	l.lost(err)
 }
 
-// tryTurn takes the turn of a lease that is to be renewed.
+// tryTurn takes the turn of a lease that is to be renewed, unless it is somebody's or the lease is
+// over.
 func (l *lease) tryTurn() bool {
 	select {
 	case l.turn <- struct{}{}:
+		return l.keepTurn()
 	default:
 		return false
 	}
+}
+
+// keepTurn ends a turn that the caller has taken if the lease is over by now.
+func (l *lease) keepTurn() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over {
@@ -128,9 +246,16 @@ func (l *lease) tryTurn() bool {
 
 func (l *lease) endTurn() { <-l.turn }
 
-// unguarded says that the lease was granted without the store, which hasn't confirmed it since.
+// unguarded says that nothing but the holder's word keeps another session from the lease.
 func (l *lease) unguarded() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.until.IsZero()
+	return !time.Now().Before(l.until)
+}
+
+// confirmed says that the server has had the lease at some time.
+func (l *lease) confirmed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.until.IsZero()
 }

@@ -2,74 +2,98 @@ package redislease
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
-// Both scripts get keys, the time to live in milliseconds, and a token for each key. They are sent
-// as text, not by hash: they are shorter than the keys of a batch, and a restarted server would have
-// forgotten the hash.
+// The scripts get the two keys of a lease, which are in one slot of a cluster, and its owner, its
+// token (0: none yet) and its time to live in milliseconds. They are sent as text, not by hash,
+// which a restarted server would have forgotten.
 const (
-	// takeScript takes what is free, prolongs what is the token's, and returns which keys (from 1)
-	// somebody else has. Said twice it changes nothing, so an answer that got lost does no harm, as
-	// it would with SET NX: the second one would find the lease held, by itself.
+	// takeScript takes what is free and prolongs what is the owner's. It returns the lease's token,
+	// negative where the lease was free, or 0 where another session has it, or has had it since.
+	// Said twice it changes nothing, so an answer that got lost does no harm, as it would with
+	// SET NX: the second one would find the lease held, by itself.
+	//
+	// A token is larger than the last one of the workflow, which the server keeps for a day, and
+	// no smaller than the server's clock in microseconds.
 	takeScript = `
-local foreign = {}
-for i, key in ipairs(KEYS) do
-  local owner = redis.call('GET', key)
-  if not owner then
-    redis.call('SET', key, ARGV[i + 1], 'PX', ARGV[1])
-  elseif owner == ARGV[i + 1] then
-    redis.call('PEXPIRE', key, ARGV[1])
-  else
-    foreign[#foreign + 1] = i
-  end
+local value = redis.call('GET', KEYS[1])
+local mine = value and string.sub(value, 1, #ARGV[1]) == ARGV[1]
+if value and not mine then return 0 end
+local last = tonumber(redis.call('GET', KEYS[2]) or '') or 0
+local token = tonumber(ARGV[2])
+if token == 0 and mine then
+  token = last
+elseif token == 0 then
+  local now = redis.call('TIME')
+  token = math.max(last + 1, now[1] * 1000000 + now[2])
+elseif last > token and not mine then
+  return 0
 end
-return foreign`
+if last < token then
+  redis.call('SET', KEYS[2], string.format('%.0f', token), 'PX', 86400000)
+end
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. string.format('%.0f', token), 'PX', ARGV[3])
+return mine and token or -token`
 
-	// freeScript deletes what is the token's.
+	// freeScript deletes what is the owner's.
 	freeScript = `
-for i, key in ipairs(KEYS) do
-  if redis.call('GET', key) == ARGV[i + 1] then
-    redis.call('DEL', key)
-  end
-end
-return {}`
+local value = redis.call('GET', KEYS[1])
+if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 0`
 )
 
-// batchSize is how many leases one call of a script asks about: the server does nothing else
-// meanwhile, about a millisecond.
-const batchSize = 500
+// batchSize is how many leases are asked about in one round trip. Each has a script of its own, so
+// that one that fails is the only one, and a cluster can have them anywhere.
+const batchSize = 1000
 
-// take takes or prolongs leases whose turn the caller has, and returns those that somebody else has.
-// After an error nothing is known: the server may have done it.
-func (s *Store) take(ctx context.Context, batch []*lease) (foreign []*lease, err error) {
-	sent := time.Now()
-	positions, err := s.eval(ctx, takeScript, batch)
-	if err != nil {
-		return nil, err
-	}
-	next := 0
-	for i, l := range batch {
-		if next < len(positions) && positions[next] == int64(i+1) {
-			foreign = append(foreign, l)
-			next++
-		} else {
-			l.extend(sent)
-		}
-	}
-	return foreign, nil
+// errHeld says that the server answered, and that it said no.
+var errHeld = errors.New("another session has the lease")
+
+// answer is what the server says of one lease.
+type answer struct {
+	token uint64
+	taken bool // it was free
+	err   error
 }
 
-// eval runs a script, for as long as the store's timeout at most.
-func (s *Store) eval(ctx context.Context, script string, batch []*lease) ([]int64, error) {
+// take takes or prolongs leases whose turn the caller has. After an error that is not errHeld
+// nothing is known: the server may have done it.
+func (s *Store) take(ctx context.Context, batch []*lease) []answer {
+	sent := time.Now()
+	answers := s.eval(ctx, takeScript, batch)
+	for i, l := range batch {
+		if a := answers[i]; a.err == nil && a.token == 0 {
+			answers[i].err = errHeld
+		} else if a.err == nil {
+			l.extend(sent, a.token)
+		} else {
+			l.missed(sent, a.err)
+		}
+	}
+	return answers
+}
+
+// eval runs a script for each lease, for as long as the store's timeout at most.
+func (s *Store) eval(ctx context.Context, script string, batch []*lease) []answer {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	keys := make([]string, len(batch))
-	args := make([]any, len(batch)+1)
-	args[0] = s.options.TTL.Milliseconds()
+	pipeline := s.client.Pipeline()
+	calls := make([]*redis.Cmd, len(batch))
 	for i, l := range batch {
-		keys[i], args[i+1] = l.key, l.token
+		calls[i] = pipeline.Eval(ctx, script, []string{l.key, l.counter}, l.owner, l.Token(), s.options.TTL.Milliseconds())
 	}
-	positions, err := s.client.Eval(ctx, script, keys, args...).Int64Slice()
-	return positions, s.secret.redact(err)
+	_, failure := pipeline.Exec(ctx)
+	answers := make([]answer, len(batch))
+	for i, call := range calls {
+		n, err := call.Int64()
+		if err != nil && call.Err() == nil { // it wasn't sent
+			err = failure
+		}
+		answers[i] = answer{uint64(max(n, -n)), n < 0, s.secrets.redact(err)}
+	}
+	return answers
 }

@@ -2,11 +2,12 @@ package redislease_test
 
 import (
 	"cmp"
-	"context"
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,6 +73,7 @@ func (m *mini) stop(*testing.T) { m.Close() }
 type process struct {
 	binary string
 	port   int
+	args   []string // more of them
 	cmd    *exec.Cmd
 }
 
@@ -79,21 +81,43 @@ func (p *process) addr() string { return net.JoinHostPort("127.0.0.1", strconv.I
 
 func (p *process) start(t *testing.T) {
 	t.Helper()
-	p.cmd = exec.Command(p.binary, "--port", strconv.Itoa(p.port), "--bind", "127.0.0.1",
-		"--save", "", "--appendonly", "no", "--dir", t.TempDir())
+	args := []string{"--bind", "127.0.0.1", "--dir", t.TempDir()}
+	if len(p.args) > 0 && !strings.HasPrefix(p.args[0], "--") { // a configuration file comes first
+		args = append([]string{p.args[0]}, args...)
+	}
+	rest := p.args[len(args)-4:]
+	if len(args) == 4 {
+		args = append(args, "--save", "", "--appendonly", "no")
+	}
+	port := "--port"
+	if slices.Contains(p.args, "--tls-cert-file") {
+		args, port = append(args, "--port", "0"), "--tls-port"
+	}
+	p.cmd = exec.Command(p.binary, append(append(args, port, strconv.Itoa(p.port)), rest...)...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: p.addr(), MaxRetries: 100})
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	for client.Ping(ctx).Err() != nil {
-		if ctx.Err() != nil {
+	for deadline := time.Now().Add(20 * time.Second); !p.answers(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
 			t.Fatalf("%s on port %d doesn't answer", p.binary, p.port)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// answers reports whether the port is open and what answers there isn't loading.
+func (p *process) answers() bool {
+	conn, err := net.Dial("tcp", p.addr())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	answer := make([]byte, 8)
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return false
+	}
+	n, err := conn.Read(answer)
+	return (err == nil || slices.Contains(p.args, "--tls-cert-file")) && string(answer[:n]) != "-LOADING"
 }
 
 func (p *process) stop(*testing.T) {

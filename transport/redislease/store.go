@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,29 +28,48 @@ const (
 	maxTimeout = 2 * time.Second
 	// maxDrift is the part of the time to live that clocks may differ by: one in so many.
 	maxDrift = 100
-	// retries is how many rounds are tried in the time of one while the server doesn't answer.
+	// retries is how many rounds are tried in the time of one while the server doesn't answer, and
+	// how often it is probed while it does.
 	retries = 10
+	// probes is how many leases are renewed between two rounds, to see whether the server has them.
+	probes = 3
+	// spread is the part of the time to live over which leases end that can't be renewed.
+	spread = 10
 )
 
-// Failure says what a session does that finds the store unreachable when it starts.
+// Failure says what becomes of sessions while the store is unreachable. A server that can't answer
+// yet, such as one that is loading, counts as unreachable; one that refuses to answer doesn't.
 type Failure uint8
 
 const (
-	// FailOpen lets it go on without a lease, with a warning. The lease is taken later.
+	// FailOpen lets sessions start without a lease, with a warning, and lets those that have one go
+	// on. Their leases are taken as soon as the store answers; one that another session has by
+	// then, or has had since, is lost.
 	FailOpen Failure = iota
 
-	// FailClosed refuses it with close code 1013.
+	// FailClosed refuses sessions with close code 1013, and ends those whose lease runs out, spread
+	// over a tenth of the time to live.
 	FailClosed
 )
 
 // Options say where the store is and how leases are kept.
 type Options struct {
-	// URL is redis://[user:password@]host[:port][/database], or valkey://; rediss:// and valkeys://
-	// are the same over TLS. go-redis documents the query parameters; those for timeouts and
-	// retries have no effect.
+	// URL is one of
+	//
+	//	redis://[user:password@]host[:port][/database]
+	//	redis://[user:password@]host[:port],host[:port]...  a cluster
+	//	redis+cluster://[user:password@]host[:port]         a cluster, by one of its nodes
+	//	redis+sentinel://[user:password@]host[:port],.../master[/database]
+	//	redis+unix://[user:password@]/path[?db=database]
+	//
+	// with valkey for redis, or unix for redis+unix; rediss and valkeys are the same over TLS.
+	// sentinel_username and sentinel_password are query parameters for sentinels that want them;
+	// user and password are the servers'. go-redis documents other parameters; those for timeouts
+	// and retries have no effect.
 	URL string
 
-	// TLS is for rediss:// and valkeys://. Nil: the system's roots.
+	// TLS is for rediss and valkeys. Nil: the system's roots, no client certificate. Without a
+	// ServerName each server has to have the name in its certificate that it is reached by.
 	TLS *tls.Config
 
 	// TTL is how long a lease is held that isn't renewed: a killed instance frees its workflows
@@ -59,11 +79,10 @@ type Options struct {
 	// Renew is how often all leases are renewed, at most half of TTL. 0: TTL/3.
 	Renew time.Duration
 
-	// Failure is for sessions that find the store unreachable. An answer that is an error, such as
-	// one of a server that is loading, counts as none.
+	// Failure is for when the store is unreachable.
 	Failure Failure
 
-	// Prefix begins each key. Empty: "lastcall:lease:".
+	// Prefix begins each key. It has no braces. Empty: "lastcall:lease:".
 	Prefix string
 
 	// OnWarning is told of each session that goes on without a lease, and of renewals that begin to
@@ -73,20 +92,27 @@ type Options struct {
 
 // Stats are the store's figures.
 type Stats struct {
-	Held        int    // leases granted and neither released nor lost
-	Unguarded   int    // those of Held that were granted without the store
-	Unavailable uint64 // Acquires that found the store unreachable
-	Failures    uint64 // rounds of renewal that failed
-	Lost        uint64 // leases that were lost
+	Reachable   bool      // the store keeps leases, as far as was seen last; false before the first look
+	Since       time.Time // when Reachable became so; zero: nothing was seen yet
+	Held        int       // leases granted and neither released nor lost
+	Unguarded   int       // those of Held that the store can have given to another session
+	Unavailable uint64    // Acquires that the store didn't answer, or refused to
+	Failures    uint64    // rounds of renewal that failed
+	Lost        uint64    // leases that were lost
 }
 
 // Store is an [relay.Leaser] for several instances that share a Redis or Valkey. It is an
 // [actors.Service], too: without Serve no lease is renewed.
 type Store struct {
-	options Options
-	timeout time.Duration // of a call
-	secret  secret
-	client  *redis.Client
+	options    Options
+	timeout    time.Duration // of a call
+	secrets    secrets
+	client     redis.UniversalClient
+	redirected bool        // the client finds the server by others
+	tls        *tls.Config // nil: without
+	address    string      // the first one
+
+	health health
 
 	mu     sync.Mutex
 	leases map[*lease]struct{}  // granted, and neither released nor lost
@@ -96,8 +122,8 @@ type Store struct {
 
 	unavailable, failures, lost atomic.Uint64
 
-	urgent  atomic.Bool // a call failed: don't wait for the next round
-	failing bool        // the last round failed; Serve's
+	urgent  atomic.Bool // don't wait for the next round: a call failed, or the server may have forgotten
+	failing bool        // the last round or probe failed; Serve's
 }
 
 var errClosed = errors.New("lease store closed")
@@ -113,31 +139,50 @@ func New(options Options) (*Store, error) {
 	if options.Renew < 0 || options.Renew > options.TTL/2 {
 		return nil, fmt.Errorf("lease renewal every %v: above 0 and at most half of the TTL of %v", options.Renew, options.TTL)
 	}
+	if strings.ContainsAny(options.Prefix, "{}") {
+		return nil, fmt.Errorf("lease prefix %q: no braces", options.Prefix)
+	}
 	timeout := min(maxTimeout, options.TTL/3)
 	client, err := clientOptions(options.URL, options.TLS, timeout)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
-		options: options,
-		timeout: timeout,
-		secret:  secret(client.Password),
-		client:  redis.NewClient(client),
-		leases:  make(map[*lease]struct{}),
-		unfree:  make(map[*lease]time.Time),
-	}, nil
+	return newStore(options, timeout, client), nil
+}
+
+func newStore(options Options, timeout time.Duration, client *redis.UniversalOptions) *Store {
+	s := &Store{
+		options:    options,
+		timeout:    timeout,
+		secrets:    secrets{client.Password, client.SentinelPassword},
+		redirected: client.IsClusterMode || len(client.Addrs) > 1 || client.MasterName != "",
+		tls:        client.TLSConfig,
+		address:    client.Addrs[0],
+		leases:     make(map[*lease]struct{}),
+		unfree:     make(map[*lease]time.Time),
+	}
+	client.OnConnect = func(context.Context, *redis.Conn) error {
+		s.urgent.Store(true) // a server that was restarted may have forgotten
+		return nil
+	}
+	s.client = redis.NewUniversalClient(client)
+	return s
 }
 
 // Acquire implements [relay.Leaser]. It takes 2 s at most. It fails with [relay.LeaseHeld] if
-// another session has the lease, with a [*actors.Fault] of code 1013 if the store is unreachable and
-// Failure is [FailClosed], and with ctx's error if that is done first. lost is told [ErrTaken] or
-// [ErrRanOut]; it may be called before Acquire has returned, and must not call Release.
+// another session has the lease, with a [*actors.Fault] of code 1013 if the store refuses to answer,
+// or if it is unreachable and Failure is [FailClosed], and with ctx's error if that is done first.
+// lost is told [ErrTaken] or [ErrRanOut]; it may be called before Acquire has returned, and must not
+// call a method of the lease.
+//
+// Besides [relay.Lease] a lease has Token() uint64, Valid() bool and Confirm(context.Context) error:
+// [Token], [Valid] and [Confirm] say what they do.
 func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	l := newLease(s, workflow, lost)
-	answer, ok := s.ask(l)
+	answer, ok := s.request(l)
 	if !ok {
 		return nil, unavailable(errClosed)
 	}
@@ -151,21 +196,14 @@ func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) 
 	}
 }
 
-// errHeld says that the server answered, and that it said no.
-var errHeld = errors.New("another session has the lease")
-
-// ask tries to take a new lease, on a goroutine: go-redis heeds a context's deadline, but not that
+// request tries to take a new lease, on a goroutine: go-redis heeds a context's deadline, but not that
 // it is cancelled. It tells whether the store is open.
-func (s *Store) ask(l *lease) (answer <-chan error, ok bool) {
+func (s *Store) request(l *lease) (answer <-chan error, ok bool) {
 	l.turn <- struct{}{}
 	result := make(chan error, 1)
 	return result, s.background(func() {
 		defer l.endTurn()
-		foreign, err := s.take(context.Background(), []*lease{l})
-		if len(foreign) > 0 {
-			err = errHeld
-		}
-		result <- err
+		result <- s.take(context.Background(), []*lease{l})[0].err
 	})
 }
 
@@ -177,10 +215,13 @@ func (s *Store) granted(l *lease, err error) (relay.Lease, error) {
 	if err != nil {
 		s.unavailable.Add(1)
 	}
-	if err != nil && s.options.Failure == FailClosed {
+	if err != nil && (s.options.Failure == FailClosed || s.refusal(err)) {
 		l.end()
 		s.free(l) // the server may have said yes
 		return nil, unavailable(err)
+	}
+	if err != nil {
+		l.goOpen()
 	}
 	s.mu.Lock()
 	s.leases[l] = struct{}{}
@@ -199,7 +240,10 @@ func (s *Store) free(l *lease) <-chan error {
 	ok := s.background(func() {
 		l.turn <- struct{}{}
 		defer l.endTurn()
-		_, err := s.eval(context.Background(), freeScript, []*lease{l})
+		err := s.eval(context.Background(), freeScript, []*lease{l})[0].err
+		if isWrongType(err) {
+			err = nil // it is gone
+		}
 		if err != nil {
 			s.freeLater(l)
 			err = fmt.Errorf("release workflow lease: %w", err)
@@ -245,6 +289,7 @@ func (s *Store) warn(err error) {
 // Stats returns the store's figures. It takes a moment for each lease that is held.
 func (s *Store) Stats() Stats {
 	stats := Stats{Unavailable: s.unavailable.Load(), Failures: s.failures.Load(), Lost: s.lost.Load()}
+	stats.Reachable, stats.Since = s.health.is()
 	for _, l := range s.held() {
 		stats.Held++
 		if l.unguarded() {

@@ -102,7 +102,7 @@ func TestRenewalKeepsALeaseForLongerThanItsTTL(t *testing.T) {
 
 func TestAKilledHolderFreesItsWorkflowWhenTheLeaseRunsOut(t *testing.T) {
 	onEachServer(t, func(t *testing.T, s server) {
-		o := redislease.Options{TTL: 3 * time.Second}
+		o := redislease.Options{TTL: 3 * time.Second, Failure: redislease.FailClosed}
 		b := serve(t, s, o)
 		o.URL = "redis://" + s.addr()
 		killed, err := redislease.New(o) // it isn't served: nothing renews
@@ -166,15 +166,15 @@ func TestAServerThatForgetsAKeyGetsItAgain(t *testing.T) {
 		})
 		leasetest.WantHeld(t, store, "w")
 		leasetest.Release(t, lease)
-		if n := root.DBSize(t.Context()).Val(); n != 0 {
-			t.Errorf("%d keys are left", n)
+		if n := root.Exists(t.Context(), redislease.DefaultPrefix+"w").Val(); n != 0 {
+			t.Error("the key is left")
 		}
 	})
 }
 
 func TestALeaseRunsOutWhenTheServerStopsForGood(t *testing.T) {
 	onEachServer(t, func(t *testing.T, s server) {
-		store := serve(t, s, redislease.Options{TTL: 3 * time.Second})
+		store := serve(t, s, redislease.Options{TTL: 3 * time.Second, Failure: redislease.FailClosed})
 		lost, told := signal()
 		lease, err := store.Acquire(t.Context(), "w", lost)
 		if err != nil {

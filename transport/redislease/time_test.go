@@ -20,12 +20,14 @@ import (
 // safeTTL is how long a lease is held without an answer, by the holder's clock.
 const safeTTL = redislease.DefaultTTL * 99 / 100
 
-// wantLostAfter waits for lost, and wants it no earlier and no later.
-func wantLostAfter(t *testing.T, begin time.Time, after time.Duration, told <-chan error, want error) {
+// wantRunOut waits for lost, and wants it no later than the lease can be relied on, and no more than
+// a tenth of the TTL earlier.
+func wantRunOut(t *testing.T, begin time.Time, told <-chan error) {
 	t.Helper()
-	wantErr := <-told
-	if took := time.Since(begin); took != after || !errors.Is(wantErr, want) {
-		t.Errorf("lost after %v with %v, want %v with %v", took, wantErr, after, want)
+	err := <-told
+	took := time.Since(begin)
+	if took > safeTTL || took < safeTTL-redislease.DefaultTTL/10 || !errors.Is(err, redislease.ErrRanOut) {
+		t.Errorf("lost after %v with %v, want %v within %v", took, err, redislease.ErrRanOut, safeTTL)
 	}
 }
 
@@ -67,7 +69,7 @@ func TestALeaseIsLostWhenItRunsOutAndNotBefore(t *testing.T) {
 	for name, trouble := range map[string]state{"down": down, "deaf": deaf, "mute": mute} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T, server *miniredis.Miniredis) {
-				store, link := instance(t, server, redislease.Options{Renew: 10 * time.Second})
+				store, link := instance(t, server, redislease.Options{Failure: redislease.FailClosed})
 				run(t, store)
 				lost, told := signal()
 				lease, err := store.Acquire(t.Context(), "w", lost)
@@ -77,14 +79,14 @@ func TestALeaseIsLostWhenItRunsOutAndNotBefore(t *testing.T) {
 				time.Sleep(60*time.Second + time.Millisecond)
 				renewed := time.Now().Add(-time.Millisecond)
 				link.set(trouble)
-				wantLostAfter(t, renewed, safeTTL, told, redislease.ErrRanOut)
+				wantRunOut(t, renewed, told)
 				link.set(up)
 				time.Sleep(time.Minute)
 				if got := store.Stats(); len(told) > 0 || got.Lost != 1 || got.Held != 0 {
 					t.Errorf("lost %d more times, stats %+v", len(told), got)
 				}
 				leasetest.Release(t, lease)
-				if n := len(server.Keys()); n != 0 {
+				if n := len(leaseKeys(server)); n != 0 {
 					t.Errorf("%d keys are left", n)
 				}
 			})
@@ -94,7 +96,7 @@ func TestALeaseIsLostWhenItRunsOutAndNotBefore(t *testing.T) {
 
 func TestTimeCountsFromBeforeTheRenewalWasSent(t *testing.T) {
 	bubble(t, func(t *testing.T, server *miniredis.Miniredis) {
-		store, link := instance(t, server, redislease.Options{})
+		store, link := instance(t, server, redislease.Options{Failure: redislease.FailClosed})
 		leasetest.Release(t, leasetest.Acquire(t, store, "connect"))
 		link.set(slow)
 		begin := time.Now()
@@ -103,7 +105,7 @@ func TestTimeCountsFromBeforeTheRenewalWasSent(t *testing.T) {
 		if err != nil || time.Since(begin) != slowness {
 			t.Fatalf("Acquire: %v, after %v", err, time.Since(begin))
 		}
-		wantLostAfter(t, begin, safeTTL, told, redislease.ErrRanOut)
+		wantRunOut(t, begin, told)
 		link.set(up)
 		leasetest.Release(t, lease)
 		run(t, store)
@@ -212,7 +214,7 @@ func TestCallsReturnWithTheirContext(t *testing.T) {
 		}
 		link.set(up)
 		time.Sleep(5 * time.Second) // what was cut short goes on, and renewals free the rest
-		if keys := server.Keys(); len(keys) != 0 {
+		if keys := leaseKeys(server); len(keys) != 0 {
 			t.Errorf("keys are left: %q", keys)
 		}
 		time.Sleep(time.Minute) // nobody is told of a lease that was never granted
@@ -232,7 +234,7 @@ func TestAReleaseThatTheServerMissedIsDoneLater(t *testing.T) {
 			}
 			link.set(up)
 			time.Sleep(3 * time.Second)
-			if keys := server.Keys(); len(keys) != 0 {
+			if keys := leaseKeys(server); len(keys) != 0 {
 				t.Errorf("keys are left: %q", keys)
 			}
 		})
@@ -269,7 +271,7 @@ func TestAReleaseDoesNotOvertakeARenewal(t *testing.T) {
 		link.set(up)
 		leasetest.Release(t, lease)
 		time.Sleep(slowness)
-		if keys := server.Keys(); len(keys) != 0 {
+		if keys := leaseKeys(server); len(keys) != 0 {
 			t.Errorf("keys are left: %q", keys)
 		}
 	})
@@ -288,7 +290,7 @@ func TestLostIsNotCalledAfterRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		link.set(slow)
-		time.Sleep(redislease.DefaultTTL/3 + slowness/2) // an answer is on its way that says so
+		time.Sleep(time.Second + slowness/2) // an answer is on its way that says so
 		done, cancel := context.WithCancel(t.Context())
 		cancel()
 		_ = lease.Release(done)
@@ -311,7 +313,7 @@ func TestTheEndOfServeWaitsForReleases(t *testing.T) {
 			t.Errorf("Release: %v", err)
 		}
 		stop()
-		if keys := server.Keys(); len(keys) != 0 {
+		if keys := leaseKeys(server); len(keys) != 0 {
 			t.Errorf("keys are left: %q", keys)
 		}
 		_, err := store.Acquire(t.Context(), "w", nil)
