@@ -6,15 +6,20 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // Memory is an [relay.Leaser] for the sessions of one process: it knows nothing of any other. A
 // lease is held until it is released, and never lost. The zero value is ready, and no method blocks.
+//
+// Besides [relay.Lease] a lease has Token() uint64, the fencing token: it is larger than that of any
+// lease before. That holds over a restart of the process too, unless the clock was set back.
 type Memory struct {
 	mu   sync.Mutex
 	held map[string]*memoryLease // by workflow
+	last uint64                  // token
 }
 
 var errHeldHere = errors.New("another session of this process has the lease")
@@ -33,7 +38,8 @@ func (m *Memory) Acquire(ctx context.Context, workflow string, _ func(error)) (r
 	if m.held == nil {
 		m.held = make(map[string]*memoryLease)
 	}
-	l := &memoryLease{m, workflow}
+	m.last = max(m.last+1, uint64(time.Now().UnixMicro()))
+	l := &memoryLease{m, workflow, m.last}
 	m.held[workflow] = l
 	return l, nil
 }
@@ -41,7 +47,11 @@ func (m *Memory) Acquire(ctx context.Context, workflow string, _ func(error)) (r
 type memoryLease struct {
 	store    *Memory
 	workflow string
+	token    uint64
 }
+
+// Token returns the fencing token.
+func (l *memoryLease) Token() uint64 { return l.token }
 
 // Release implements [relay.Lease]. It can't fail.
 func (l *memoryLease) Release(context.Context) error {

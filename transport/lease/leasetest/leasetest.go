@@ -22,13 +22,14 @@ import (
 const patience = 30 * time.Second
 
 // Run checks a store through two doors to the same leases, which may be one and the same. No lease
-// of theirs may run out within a minute.
+// of theirs may run out within a minute, and each has a fencing token: Token() uint64.
 func Run(t *testing.T, a, b relay.Leaser) {
 	c := contract{a: a, b: b}
 	t.Run("a workflow has one holder", c.oneHolder)
 	t.Run("workflows don't touch each other", c.workflowsAreApart)
 	t.Run("of many at once one gets it", c.oneOfMany)
 	t.Run("a release frees only its own lease", c.releaseOnlyItsOwn)
+	t.Run("a workflow's tokens grow", c.tokensGrow)
 	t.Run("a release counts even if there is no time for it", c.releaseInNoTime)
 	t.Run("after an error nothing is held", c.nothingAfterAnError)
 	t.Run("never two holders", c.neverTwo)
@@ -94,6 +95,20 @@ func (c *contract) releaseOnlyItsOwn(t *testing.T) {
 	Release(t, first)
 	WantHeld(t, c.a, id)
 	Release(t, second)
+}
+
+func (c *contract) tokensGrow(t *testing.T) {
+	id := c.workflow("")
+	last := uint64(0)
+	for i := range 20 {
+		lease := Acquire(t, []relay.Leaser{c.a, c.b}[i%2], id)
+		token := lease.(interface{ Token() uint64 }).Token()
+		if token <= last {
+			t.Errorf("the token %d follows %d", token, last)
+		}
+		last = token
+		Release(t, lease)
+	}
 }
 
 func (c *contract) releaseInNoTime(t *testing.T) {
