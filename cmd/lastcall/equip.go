@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -19,9 +18,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httptool"
-	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/mcptool"
-	"github.com/lastcall-go/lastcall/transport/redislease"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 	"github.com/lastcall-go/lastcall/transport/tracing"
 	"github.com/lastcall-go/lastcall/transport/tracktool"
@@ -46,48 +43,6 @@ func (f *toolFlags) check() error {
 		return fmt.Errorf("--api-user-agent %q: must be printable ASCII", f.APIUserAgent)
 	}
 	return nil
-}
-
-// leaseFlags make sure that a workflow runs in one place.
-type leaseFlags struct {
-	Lock         bool          `help:"Lease every workflow, also those whose grant doesn't ask for it."`
-	LeaseURL     string        `placeholder:"URL" help:"Where instances share their leases: redis://host:port. Without it they are this process's own."`
-	LeaseFailure string        `default:"open" enum:"open,closed" placeholder:"HOW" help:"Sessions that find the store unreachable go on without a lease (open) or are refused (closed) (default ${default})."`
-	LeaseTTL     time.Duration `default:"30s" placeholder:"D" help:"How long a killed instance keeps its workflows; leases are renewed three times as often (default ${default})."`
-}
-
-// leaser is the store, with the service that keeps its leases.
-func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, error) {
-	if f.LeaseTTL < time.Second || f.LeaseTTL > maxDuration {
-		return nil, nil, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, maxDuration)
-	}
-	if f.LeaseURL == "" {
-		return &lease.Memory{}, nil, nil
-	}
-	redis.SetLogger(redisLog{log}) // it has one for the process, and would write to stderr
-	failure := redislease.FailOpen
-	if f.LeaseFailure == "closed" {
-		failure = redislease.FailClosed
-	}
-	store, err := redislease.New(redislease.Options{
-		URL:       f.LeaseURL,
-		TTL:       f.LeaseTTL,
-		Failure:   failure,
-		OnWarning: func(err error) { log.Warn("lease store", "error", err) },
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("--lease-url: %w", err)
-	}
-	return store, []extraService{{"lease store", actors.AfterSessions, store}}, nil
-}
-
-// redisLog takes what go-redis says of its connections; what matters of it comes as a warning of the
-// store's.
-type redisLog struct{ *slog.Logger }
-
-// Printf implements go-redis' logger.
-func (l redisLog) Printf(_ context.Context, format string, args ...any) {
-	l.Debug(fmt.Sprintf(format, args...), "from", "go-redis")
 }
 
 // scriptedPace is how fast the scripted agent plays: slow enough to watch.

@@ -33,7 +33,9 @@ return 0`
 func (s *Store) Check(ctx context.Context) error {
 	err := s.check(ctx)
 	if silent := err != nil && !errors.As(err, new(redis.Error)); silent && !s.refusal(err) {
-		err = errors.Join(err, s.explain(ctx))
+		if why := s.explain(ctx); why != nil {
+			err = fmt.Errorf("%w: %w", why, err)
+		}
 	}
 	s.health.note(err)
 	if err != nil && s.refusal(err) {
@@ -137,9 +139,10 @@ func contains(err error, word string) bool { return err != nil && strings.Contai
 
 // health is what became of the last round, probe or check.
 type health struct {
-	mu    sync.Mutex
-	good  bool
-	since time.Time
+	mu     sync.Mutex
+	good   bool
+	before bool // it was good at some time
+	since  time.Time
 }
 
 func (h *health) note(err error) {
@@ -147,11 +150,13 @@ func (h *health) note(err error) {
 	defer h.mu.Unlock()
 	if good := err == nil; good != h.good || h.since.IsZero() {
 		h.good, h.since = good, time.Now()
+		h.before = h.before || good
 	}
 }
 
-func (h *health) is() (good bool, since time.Time) {
+// tell fills in what it knows.
+func (h *health) tell(stats *Stats) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.good, h.since
+	stats.Reachable, stats.Reached, stats.Since = h.good, h.before, h.since
 }

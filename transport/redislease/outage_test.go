@@ -289,7 +289,7 @@ func TestStatsTellSinceWhenTheStoreIsReachable(t *testing.T) {
 	bubble(t, func(t *testing.T, server *miniredis.Miniredis) {
 		var warnings []string
 		store, link := instance(t, server, redislease.Options{OnWarning: func(err error) { warnings = append(warnings, err.Error()) }})
-		if got := store.Stats(); got.Reachable || !got.Since.IsZero() {
+		if got := store.Stats(); got.Reachable || got.Reached || !got.Since.IsZero() {
 			t.Errorf("before the first look: %+v", got)
 		}
 		run(t, store)
@@ -299,7 +299,7 @@ func TestStatsTellSinceWhenTheStoreIsReachable(t *testing.T) {
 			}
 			change := time.Now()
 			time.Sleep(time.Minute)
-			if got := store.Stats(); got.Reachable != want || got.Since.Sub(change) > 2*probed {
+			if got := store.Stats(); got.Reachable != want || !got.Reached || got.Since.Sub(change) > 2*probed {
 				t.Errorf("%v after the change to %v: %+v", time.Since(change), want, got)
 			}
 		}

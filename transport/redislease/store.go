@@ -93,6 +93,7 @@ type Options struct {
 // Stats are the store's figures.
 type Stats struct {
 	Reachable   bool      // the store keeps leases, as far as was seen last; false before the first look
+	Reached     bool      // Reachable was true at some time
 	Since       time.Time // when Reachable became so; zero: nothing was seen yet
 	Held        int       // leases granted and neither released nor lost
 	Unguarded   int       // those of Held that the store can have given to another session
@@ -289,7 +290,7 @@ func (s *Store) warn(err error) {
 // Stats returns the store's figures. It takes a moment for each lease that is held.
 func (s *Store) Stats() Stats {
 	stats := Stats{Unavailable: s.unavailable.Load(), Failures: s.failures.Load(), Lost: s.lost.Load()}
-	stats.Reachable, stats.Since = s.health.is()
+	s.health.tell(&stats)
 	for _, l := range s.held() {
 		stats.Held++
 		if l.unguarded() {

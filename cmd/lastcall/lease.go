@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
+	"github.com/lastcall-go/lastcall/transport/lease"
+	"github.com/lastcall-go/lastcall/transport/redislease"
+)
+
+// leaseFlags make sure that a workflow runs in one place.
+type leaseFlags struct {
+	Lock         bool          `help:"Lease every workflow, also those whose grant doesn't ask for it."`
+	LeaseURL     string        `placeholder:"URL" help:"Where instances share their leases: redis://host:port, redis+cluster://host:port, redis+sentinel://host:port,host:port/master or redis+unix:///path, with rediss for TLS. Without it they are this process's own."`
+	LeaseFailure string        `default:"open" enum:"open,closed" placeholder:"HOW" help:"While the store is unreachable, sessions start and go on without a lease (open), or are refused and end when their lease runs out (closed) (default ${default})."`
+	LeaseTTL     time.Duration `default:"30s" placeholder:"D" help:"How long a killed instance keeps its workflows; leases are renewed three times as often (default ${default})."`
+	LeaseCA      string        `name:"lease-ca" type:"path" placeholder:"FILE" help:"Authorities of the store's certificate, in PEM (default: the system's)."`
+	LeaseCert    string        `type:"path" placeholder:"FILE" help:"Client certificate for the store, in PEM. Read again for each connection."`
+	LeaseKey     string        `type:"path" placeholder:"FILE" help:"Its key, in PEM."`
+}
+
+// leaser is the store, with the service that keeps its leases. A store that refuses is an error, one
+// that can't be reached a warning.
+func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, error) {
+	if f.LeaseTTL < time.Second || f.LeaseTTL > maxDuration {
+		return nil, nil, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, maxDuration)
+	}
+	secure, err := f.leaseTLS()
+	if err != nil {
+		return nil, nil, err
+	}
+	if f.LeaseURL == "" {
+		return &lease.Memory{}, nil, nil
+	}
+	redis.SetLogger(redisLog{log}) // it has one for the process, and would write to stderr
+	failure := redislease.FailOpen
+	if f.LeaseFailure == "closed" {
+		failure = redislease.FailClosed
+	}
+	store, err := redislease.New(redislease.Options{
+		URL:       f.LeaseURL,
+		TLS:       secure,
+		TTL:       f.LeaseTTL,
+		Failure:   failure,
+		OnWarning: func(err error) { log.Warn("lease store", "error", err) },
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--lease-url: %w", err)
+	}
+	if err := store.Check(context.Background()); errors.Is(err, redislease.ErrRefused) {
+		return nil, nil, fmt.Errorf("--lease-url: %w", err)
+	} else if err != nil {
+		log.Warn("lease store can't be reached yet", "failure", f.LeaseFailure, "error", err)
+	}
+	return store, []extraService{{"lease store", actors.AfterSessions, store}}, nil
+}
+
+// leaseTLS is nil if no file is named.
+func (f *leaseFlags) leaseTLS() (*tls.Config, error) {
+	scheme, _, _ := strings.Cut(f.LeaseURL, "://")
+	encrypted := strings.HasPrefix(scheme, "rediss") || strings.HasPrefix(scheme, "valkeys")
+	switch {
+	case f.LeaseCA == "" && f.LeaseCert == "" && f.LeaseKey == "":
+		return nil, nil
+	case !encrypted:
+		return nil, errors.New("--lease-ca, --lease-cert and --lease-key need a --lease-url with TLS, such as rediss://host:port")
+	case (f.LeaseCert == "") != (f.LeaseKey == ""):
+		return nil, errors.New("--lease-cert and --lease-key go together")
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.LeaseCA != "" {
+		pem, err := os.ReadFile(f.LeaseCA)
+		if err != nil {
+			return nil, fmt.Errorf("--lease-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--lease-ca: %s holds no certificate in PEM", f.LeaseCA)
+		}
+	}
+	if f.LeaseCert != "" {
+		if _, err := f.clientCertificate(nil); err != nil {
+			return nil, fmt.Errorf("--lease-cert: %w", err)
+		}
+		config.GetClientCertificate = f.clientCertificate
+	}
+	return config, nil
+}
+
+func (f *leaseFlags) clientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(f.LeaseCert, f.LeaseKey)
+	return &pair, err
+}
+
+// redisLog takes what go-redis says of its connections; what matters of it comes as a warning of the
+// store's.
+type redisLog struct{ *slog.Logger }
+
+// Printf implements go-redis' logger.
+func (l redisLog) Printf(_ context.Context, format string, args ...any) {
+	l.Debug(fmt.Sprintf(format, args...), "from", "go-redis")
+}
