@@ -154,7 +154,7 @@ func bubble(t *testing.T, test func(t *testing.T, server *miniredis.Miniredis)) 
 	})
 }
 
-// instance is a store with its own link. It is to be served, or nobody closes it.
+// instance is a store with its own link. Serve closes it.
 func instance(t testing.TB, server *miniredis.Miniredis, o redislease.Options) (*redislease.Store, *link) {
 	t.Helper()
 	l := &link{server: server}

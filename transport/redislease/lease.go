@@ -23,8 +23,8 @@ type lease struct {
 	owner        string
 	early        time.Duration // before its time is up a lease that isn't renewed ends; FailClosed
 
-	// turn is full while somebody asks the server about the key. Else a renewal that was sent
-	// before a release could arrive after it, and take the lease again for nobody.
+	// turn is full while a goroutine asks the server about the key. Else a renewal that was sent
+	// before a release could arrive after it, and take the lease again for no session.
 	turn chan struct{}
 
 	mu      sync.Mutex
@@ -63,9 +63,9 @@ func (l *lease) Token() uint64 {
 }
 
 // Valid reports whether the session may go on: the lease is held by this process's clocks, or, with
-// [FailOpen], the store was asked less than the time to live ago and didn't answer. It asks nobody,
-// and is meant to be called before each message: it is the first to know that this process was
-// suspended for longer than the lease lives. False is for [lease.Confirm] to settle.
+// [FailOpen], the store was asked less than the time to live ago and didn't answer. It doesn't
+// block or ask the server. Call it before each message is relayed: so a process that was suspended
+// for longer than the lease lives relays nothing. If it returns false, call [lease.Confirm].
 func (l *lease) Valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -223,8 +223,8 @@ func (l *lease) lose(err error) {
 	l.lost(err)
 }
 
-// tryTurn takes the turn of a lease that is to be renewed, unless it is somebody's or the lease is
-// over.
+// tryTurn takes the turn of a lease that is to be renewed, unless another goroutine has it or the
+// lease is over.
 func (l *lease) tryTurn() bool {
 	select {
 	case l.turn <- struct{}{}:

@@ -94,6 +94,7 @@ func TestWhileOpenAnOutageLosesOnlyWhatAnotherSessionHasOrHad(t *testing.T) {
 		if !lease.(guard).Valid() {
 			t.Error("during the outage the session can't go on")
 		}
+		leasetest.WantHeld(t, store, "free") // by this very process
 		taken := leasetest.Acquire(t, other, "taken")
 		leasetest.Release(t, leasetest.Acquire(t, other, "left"))
 		link.set(up)

@@ -44,7 +44,7 @@ func startServer(t *testing.T, args ...string) *process {
 	return p
 }
 
-// open makes a store that nobody serves yet.
+// open makes a store that is not served yet.
 func open(t *testing.T, o redislease.Options) *redislease.Store {
 	t.Helper()
 	store, err := redislease.New(o)
@@ -124,14 +124,14 @@ func TestWhatIsUnreachableIsNoRefusal(t *testing.T) {
 	deaf, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer deaf.Close()
-	nobody := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	unused := "127.0.0.1:" + strconv.Itoa(freePort(t))
 	for _, url := range []string{
-		"redis://" + nobody,
-		"rediss://" + nobody,
+		"redis://" + unused,
+		"rediss://" + unused,
 		"redis://" + deaf.Addr().String(),
 		"rediss://" + deaf.Addr().String(),
-		"redis://" + nobody + "," + nobody,
-		"redis+sentinel://" + nobody + "/master",
+		"redis://" + unused + "," + unused,
+		"redis+sentinel://" + unused + "/master",
 		"redis+unix://" + filepath.Join(t.TempDir(), "none.sock"),
 	} {
 		t.Run(url, func(t *testing.T) {

@@ -47,7 +47,7 @@ return 0`
 )
 
 // batchSize is how many leases are asked about in one round trip. Each has a script of its own, so
-// that one that fails is the only one, and a cluster can have them anywhere.
+// that a failure concerns one lease, and a cluster can have the keys on any node.
 const batchSize = 1000
 
 // errHeld says that the server answered, and that it said no.

@@ -15,7 +15,7 @@ import (
 
 // Serve implements [actors.Service]: it renews all leases of the process until ctx is done. Then it
 // waits for releases that are under way, 4 s at most, and closes the connections. A lease that
-// nobody has released by then is left to run out.
+// is not released by then is left to run out.
 func (s *Store) Serve(ctx context.Context) error {
 	every := s.options.Renew / retries
 	ticker := time.NewTicker(every)

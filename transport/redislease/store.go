@@ -208,30 +208,52 @@ func (s *Store) request(l *lease) (answer <-chan error, ok bool) {
 	})
 }
 
+var errHeldHere = errors.New("another session of this process has the lease")
+
 // granted decides what the server's answer means for the session.
 func (s *Store) granted(l *lease, err error) (relay.Lease, error) {
-	if errors.Is(err, errHeld) {
+	switch {
+	case err == nil:
+		s.keep(l)
+		return l, nil
+	case errors.Is(err, errHeld):
 		return nil, relay.LeaseHeld(fmt.Errorf("%q: %w", l.key, err))
 	}
-	if err != nil {
-		s.unavailable.Add(1)
-	}
-	if err != nil && (s.options.Failure == FailClosed || s.refusal(err)) {
-		l.end()
-		s.free(l) // the server may have said yes
-		return nil, unavailable(err)
-	}
-	if err != nil {
-		l.goOpen()
-	}
-	s.mu.Lock()
-	s.leases[l] = struct{}{}
-	s.mu.Unlock()
-	if err != nil {
+	s.unavailable.Add(1)
+	l.goOpen()
+	switch {
+	case s.options.Failure == FailClosed || s.refusal(err):
+		err = unavailable(err)
+	case !s.keepAlone(l):
+		err = relay.LeaseHeld(fmt.Errorf("%q: %w", l.key, errHeldHere))
+	default:
 		s.urgent.Store(true)
 		s.warn(fmt.Errorf("a session goes on without a lease on %q: %w", l.key, err))
+		return l, nil
 	}
-	return l, nil
+	l.end()
+	s.free(l) // the server may have said yes
+	return nil, err
+}
+
+func (s *Store) keep(l *lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leases[l] = struct{}{}
+}
+
+// keepAlone keeps a lease that the store didn't grant, unless another one of this process is on the
+// same workflow.
+func (s *Store) keepAlone(l *lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other := range s.leases {
+		if other.key == l.key {
+			return false
+		}
+	}
+	s.leases[l] = struct{}{}
+	return true
 }
 
 // free gives a lease free, once the server has answered what it was asked before. The channel gets

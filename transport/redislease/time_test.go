@@ -217,7 +217,7 @@ func TestCallsReturnWithTheirContext(t *testing.T) {
 		if keys := leaseKeys(server); len(keys) != 0 {
 			t.Errorf("keys are left: %q", keys)
 		}
-		time.Sleep(time.Minute) // nobody is told of a lease that was never granted
+		time.Sleep(time.Minute) // lost is not called for a lease that was never granted
 	})
 }
 
@@ -286,7 +286,7 @@ func TestLostIsNotCalledAfterRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := server.Set(redislease.DefaultPrefix+"w", "somebody else"); err != nil {
+		if err := server.Set(redislease.DefaultPrefix+"w", "another"); err != nil {
 			t.Fatal(err)
 		}
 		link.set(slow)

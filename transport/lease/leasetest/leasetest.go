@@ -205,12 +205,12 @@ func Release(t testing.TB, lease relay.Lease) {
 	}
 }
 
-// WantHeld fails the test unless somebody else has the lease.
+// WantHeld fails the test unless another session has the lease.
 func WantHeld(t testing.TB, store relay.Leaser, workflow string) {
 	t.Helper()
 	_, err := store.Acquire(t.Context(), workflow, notLost(t))
 	if !isHeld(err) {
-		t.Errorf("Acquire of a lease that somebody has: %v, want close code 1013", err)
+		t.Errorf("Acquire of a lease that another session has: %v, want close code 1013", err)
 	}
 }
 
