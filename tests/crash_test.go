@@ -81,7 +81,7 @@ func crash(t *testing.T, binary string) {
 		}
 	}
 	survivor.drain(sigterm, 0)
-	if n := redis.number("DBSIZE"); n != 0 {
+	if n := redis.leases(); n != 0 {
 		t.Errorf("%d leases are left", n)
 	}
 	agent.wantOneAtATime()

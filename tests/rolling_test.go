@@ -109,7 +109,7 @@ func rollingRestart(t *testing.T, binary string) {
 	if longest := slices.Max(waits); longest > promise {
 		t.Errorf("a client waited %v for its next action, want %v at most", longest, promise)
 	}
-	if n := redis.number("DBSIZE"); n != 0 {
+	if n := redis.leases(); n != 0 {
 		t.Errorf("%d leases are left", n)
 	}
 	agent.wantOneAtATime()
