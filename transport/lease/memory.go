@@ -11,7 +11,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
-// Memory is an [relay.Leaser] for the sessions of one process: it knows nothing of any other. A
+// Memory is a [relay.Leaser] for the sessions of one process: it knows nothing of any other. A
 // lease is held until it is released, and never lost. The zero value is ready, and no method blocks.
 //
 // Besides [relay.Lease] a lease has Token() uint64, the fencing token: it is larger than that of any

@@ -102,7 +102,7 @@ type Stats struct {
 	Lost        uint64    // leases that were lost
 }
 
-// Store is an [relay.Leaser] for several instances that share a Redis or Valkey. It is an
+// Store is a [relay.Leaser] for several instances that share a Redis or Valkey. It is an
 // [actors.Service], too: without Serve no lease is renewed.
 type Store struct {
 	options    Options

@@ -1,4 +1,4 @@
-// Package leasetest checks that a lease store keeps the promises of an [relay.Leaser], whatever it
+// Package leasetest checks that a lease store keeps the promises of a [relay.Leaser], whatever it
 // keeps its leases in.
 package leasetest
 
