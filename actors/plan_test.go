@@ -360,14 +360,14 @@ func planWorlds(yield func(*planWorld)) {
 		for n := range 4 * 3 * 3 * 2 {
 			sessions, with, after, tickets := n%4, n/4%3, n/12%3, n/36
 			size := sessions + with + after + tickets
-			if size > 4 && i%5 > 0 { // for these the small worlds must do
+			if size > 6 && i != 5 || size > 4 && i%5 > 0 { // for these the small worlds must do
 				continue
 			}
 			for _, kind := range []drainKind{drainFinal, drainStandby, drainPart} {
 				if kind == drainPart && (with+after+tickets > 0 || t.delay > 0) {
 					continue
 				}
-				yield(planWorldOf(kind, sessions, with, after, tickets, boolToInt(size <= 3), &plan{
+				yield(planWorldOf(kind, sessions, with, after, tickets, boolToInt(size <= 2), &plan{
 					kind: kind, stop: walkStop, close: walkClose, batchSize: t.batch, batchInterval: t.interval,
 					closeAt: walkBegin.Add(t.delay), graceUntil: walkBegin.Add(t.delay + time.Second), deadline: walkBegin.Add(t.deadline),
 				}))
