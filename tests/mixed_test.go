@@ -96,8 +96,9 @@ func TestOneDrainEndsConnectionsOfEveryKind(t *testing.T) {
 		t.Fatalf("before the drain the supervisor is %s, with %v", before.State, kinds)
 	}
 	m.wantMetrics(map[string]float64{
-		`lastcall_sessions_opened_total{transport="websocket"}`: 75 + 75,
-		`lastcall_sessions_opened_total{transport="other"}`:     75 + 75,
+		`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`:   75,
+		`lastcall_sessions_opened_total{kind="other",transport="websocket"}`: 75,
+		`lastcall_sessions_opened_total{kind="other",transport="other"}`:     75 + 75,
 	})
 
 	report, err := m.supervisor.Drain(context.Background(), actors.Drain{
@@ -108,20 +109,20 @@ func TestOneDrainEndsConnectionsOfEveryKind(t *testing.T) {
 	m.wantEvents(report)
 	m.wantAfter(report)
 	m.wantMetrics(map[string]float64{
-		`lastcall_drains_total{result="killed",scope="all"}`:             1,
-		`lastcall_sessions_ended_total{code="1001",outcome="drained"}`:   73,
-		`lastcall_sessions_ended_total{code="1001",outcome="cancelled"}`: 1,
-		`lastcall_sessions_ended_total{code="none",outcome="drained"}`:   3 * 73, // a handler tells no code
-		`lastcall_sessions_ended_total{code="1011",outcome="failed"}`:    1,
-		`lastcall_sessions_ended_total{code="none",outcome="failed"}`:    3,
-		`lastcall_sessions_ended_total{code="none",outcome="killed"}`:    3,
-		`lastcall_session_duration_seconds_count{outcome="drained"}`:     4 * 73,
-		`lastcall_session_duration_seconds_count{outcome="failed"}`:      4,
-		`lastcall_session_duration_seconds_count{outcome="completed"}`:   0,
-		`lastcall_session_duration_seconds_count{outcome="client_gone"}`: 0,
-		`lastcall_panics_total{where="session"}`:                         4,
-		`lastcall_sessions{phase="serving",transport="websocket"}`:       0,
-		`lastcall_drain_sessions_left{scope="all"}`:                      0,
+		`lastcall_drains_total{result="killed",scope="all"}`:                  1,
+		`lastcall_sessions_ended_total{code="1001",outcome="drained"}`:        73,
+		`lastcall_sessions_ended_total{code="1001",outcome="cancelled"}`:      1,
+		`lastcall_sessions_ended_total{code="none",outcome="drained"}`:        3 * 73, // a handler tells no code
+		`lastcall_sessions_ended_total{code="1011",outcome="failed"}`:         1,
+		`lastcall_sessions_ended_total{code="none",outcome="failed"}`:         3,
+		`lastcall_sessions_ended_total{code="none",outcome="killed"}`:         3,
+		`lastcall_session_duration_seconds_count{outcome="drained"}`:          4 * 73,
+		`lastcall_session_duration_seconds_count{outcome="failed"}`:           4,
+		`lastcall_session_duration_seconds_count{outcome="completed"}`:        0,
+		`lastcall_session_duration_seconds_count{outcome="client_gone"}`:      0,
+		`lastcall_panics_total{where="session"}`:                              4,
+		`lastcall_sessions{kind="dap",phase="serving",transport="websocket"}`: 0,
+		`lastcall_drain_sessions_left{scope="all"}`:                           0,
 		`lastcall_draining`:      1,
 		`lastcall_agent_streams`: 0,
 		`lastcall_session_phase_duration_seconds_count{phase="stopping"}`: 300,
