@@ -13,6 +13,6 @@
 // Each file is one concern: handler.go who gets a session and with what, websocket.go the client's
 // side, ping.go and wire.go what keeps and limits the connection under it, execute.go and run.go
 // workflows without a client, pool.go and stream.go the agent's side, status.go how a gRPC status is
-// told to a client, httpserver.go and certificate.go listening, health.go what a load balancer asks.
+// told to a client, httpserver.go, listener.go and certificate.go listening, health.go what a load balancer asks.
 // JSON is in package codec.
 package transport

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -30,9 +31,14 @@ const (
 // sessions drain, instead of not answering. Where somebody else holds the listening socket too, and
 // hands it to the next process, [HTTPServer.StopAccepting] leaves newcomers to that one instead.
 type HTTPServer struct {
+	// Listener is best made by [Listen], under TLS too: closed, it resets none of its connections. A plain
+	// one is closed at a moment when no connection waits to be accepted, if there is one within 200 ms;
+	// connections that come in the microseconds between are reset. So are, where it is wrapped and not a
+	// [syscall.Conn], those that wait.
 	Listener net.Listener
-	Handler  http.Handler
-	Log      *slog.Logger // of connections that fail or are cut. Nil: nothing is logged
+
+	Handler http.Handler
+	Log     *slog.Logger // of connections that fail or are cut. Nil: nothing is logged
 
 	// MaxBody limits the body of a request, in bytes: a handler that reads more gets an
 	// [*http.MaxBytesError], and the connection is closed after the answer. Zero: no limit.
@@ -83,6 +89,7 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	defer cancel()
 	// Shutdown drops a first request that is on its way, and waits 5 s for a connection without one. So
 	// the listener goes first, and each request that got through it is answered.
+	s.emptyQueue(grace)
 	_, err := s.shutListener()
 	<-v.ended
 	if s.OnShutdown != nil {
@@ -127,7 +134,7 @@ func (s *HTTPServer) logger() *slog.Logger {
 	return s.Log
 }
 
-// StopAccepting closes the listener, and returns when nobody who was accepted waits for an answer any
+// StopAccepting closes the listener at once, and returns when nobody who was accepted waits for an answer any
 // more, after 250 ms or when ctx is done at the latest. Serve goes on with the connections that there
 // are until it is told to stop; each gets "Connection: close" with its next answer, and idle ones are
 // closed.
@@ -151,6 +158,14 @@ func (s *HTTPServer) StopAccepting(ctx context.Context) error {
 	v.server.SetKeepAlivesEnabled(false)
 	v.pending.settle(ctx)
 	return err
+}
+
+// emptyQueue lets those in whose connections wait to be accepted: closing a listener resets them. A
+// [Listener] does that by itself, and better.
+func (s *HTTPServer) emptyQueue(ctx context.Context) {
+	if listener, ok := s.Listener.(syscall.Conn); ok {
+		awaitQueue(ctx, listener)
+	}
 }
 
 // shutListener closes the listener the first time, and returns what there is to wait for.
