@@ -51,8 +51,12 @@ func (c *serveCmd) adminPort(passed net.Listener, log *slog.Logger) (net.Listene
 
 // urlOf is a port's. Its scheme has an s where it is encrypted.
 func (c *serveCmd) urlOf(scheme string, port net.Listener) string {
-	if _, plain := port.(*net.TCPListener); !plain && c.TLSCert != "" {
-		scheme += "s"
+	switch port.(type) {
+	case *net.TCPListener, *transport.Listener:
+	default:
+		if c.TLSCert != "" {
+			scheme += "s"
+		}
 	}
 	return scheme + "://" + port.Addr().String()
 }
@@ -67,7 +71,7 @@ func listenOr(passed net.Listener, flag, address string) (net.Listener, error) {
 }
 
 func listen(flag, address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
+	listener, err := transport.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
 	}
