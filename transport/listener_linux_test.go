@@ -67,7 +67,7 @@ func exchange(conn net.Conn) error {
 
 // Clients come in a flood, and more are always waiting to be accepted. Each is answered, or refused.
 func TestAListenerThatClosesResetsNoConnection(t *testing.T) {
-	const rounds, clients, before = 3, 50, 200
+	const rounds, clients, before = 3, 16, 200
 	for range rounds {
 		listener, err := transport.Listen("127.0.0.1:0")
 		if err != nil {
@@ -118,7 +118,7 @@ func TestConnectionsThatWaitToBeAcceptedAreAnswered(t *testing.T) {
 	}
 	stop := stopping(t, listener)
 	var all sync.WaitGroup
-	for range 50 {
+	for range 16 {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
