@@ -277,6 +277,10 @@ func (l *fakeLeaser) Acquire(_ context.Context, workflow string, lost func(error
 	return l, nil
 }
 
+func (l *fakeLeaser) Token() uint64 { return 1 }
+
+func (l *fakeLeaser) Confirm(context.Context) error { return nil }
+
 func (l *fakeLeaser) Release(ctx context.Context) error {
 	pass(l.releases, ctx.Done())
 	l.note("lease released")

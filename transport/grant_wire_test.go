@@ -456,6 +456,8 @@ func (l leases) Acquire(_ context.Context, _ string, lost func(error)) (relay.Le
 
 type noLease struct{}
 
+func (noLease) Token() uint64                 { return 1 }
+func (noLease) Confirm(context.Context) error { return nil }
 func (noLease) Release(context.Context) error { return nil }
 
 func TestEveryCloseCodeIsSeenByAClient(t *testing.T) {

@@ -66,6 +66,16 @@ type Leaser interface {
 
 // Lease is a lease that is held. The session releases it exactly once, before the client is told.
 type Lease interface {
+	// Token returns the lease's fencing token: larger than that of each lease on the workflow before,
+	// as far as the store remembers. It doesn't change.
+	Token() uint64
+
+	// Confirm returns nil if the lease is still held, and otherwise why not: ctx's error, or an error
+	// with which the lease is lost. It is called before each message, so it must not block while the
+	// lease is known to be held. It asks the store only where that is in doubt, as after the process
+	// was suspended for longer than the lease lives.
+	Confirm(ctx context.Context) error
+
 	// Release gives the workflow free. It must return once ctx is done.
 	Release(ctx context.Context) error
 }

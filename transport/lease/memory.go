@@ -14,8 +14,8 @@ import (
 // Memory is a [relay.Leaser] for the sessions of one process: it knows nothing of any other. A
 // lease is held until it is released, and never lost. The zero value is ready, and no method blocks.
 //
-// Besides [relay.Lease] a lease has Token() uint64, the fencing token: it is larger than that of any
-// lease before. That holds over a restart of the process too, unless the clock was set back.
+// A lease's token is larger than that of any lease before, over a restart of the process too, unless
+// the clock was set back.
 type Memory struct {
 	mu   sync.Mutex
 	held map[string]*memoryLease // by workflow
@@ -50,8 +50,11 @@ type memoryLease struct {
 	token    uint64
 }
 
-// Token returns the fencing token.
+// Token implements [relay.Lease].
 func (l *memoryLease) Token() uint64 { return l.token }
+
+// Confirm implements [relay.Lease]. The lease is always held.
+func (l *memoryLease) Confirm(context.Context) error { return nil }
 
 // Release implements [relay.Lease]. It can't fail.
 func (l *memoryLease) Release(context.Context) error {

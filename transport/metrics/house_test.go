@@ -308,6 +308,10 @@ func (l *leaser) Acquire(_ context.Context, _ string, lost func(error)) (relay.L
 	return l, nil
 }
 
+func (l *leaser) Token() uint64 { return 1 }
+
+func (l *leaser) Confirm(context.Context) error { return nil }
+
 func (l *leaser) Release(context.Context) error {
 	if l.panics {
 		panic("in Lease.Release")

@@ -175,9 +175,6 @@ func newStore(options Options, timeout time.Duration, client *redis.UniversalOpt
 // or if it is unreachable and Failure is [FailClosed], and with ctx's error if that is done first.
 // lost is told [ErrTaken] or [ErrRanOut]; it may be called before Acquire has returned, and must not
 // call a method of the lease.
-//
-// Besides [relay.Lease] a lease has Token() uint64, Valid() bool and Confirm(context.Context) error:
-// [Token], [Valid] and [Confirm] say what they do.
 func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -102,7 +102,7 @@ func (c *contract) tokensGrow(t *testing.T) {
 	last := uint64(0)
 	for i := range 20 {
 		lease := Acquire(t, []relay.Leaser{c.a, c.b}[i%2], id)
-		token := lease.(interface{ Token() uint64 }).Token()
+		token := lease.Token()
 		if token <= last {
 			t.Errorf("the token %d follows %d", token, last)
 		}
