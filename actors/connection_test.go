@@ -7,52 +7,37 @@ import (
 	"io"
 	"reflect"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
-// run is a connection's function under way in a session.
-type run struct {
-	*house
-	*journal
-	connection actors.Connection
-	err        chan error // what Run has returned
+// start runs f as the session of a connection.
+func start(h *actorstest.Supervisor, c actors.Connection, f handler) *actorstest.Connection {
+	r := h.Connection(c)
+	return r.Run(func(ctx context.Context) error { return f(r, ctx) })
 }
 
-// run admits a connection and runs f as its session.
-func (h *house) run(c actors.Connection, f func(r *run, ctx context.Context) error) *run {
-	h.t.Helper()
-	ticket, err := h.Admit(context.Background())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	r := &run{house: h, journal: &journal{began: h.began}, connection: c, err: make(chan error, 1)}
-	if c.Cut == nil {
-		c.Cut = func() { r.note("cut") }
-	}
-	go func() { r.err <- ticket.Run(c, func(ctx context.Context) error { return f(r, ctx) }) }()
-	synctest.Wait()
-	return r
-}
+// handler is the function of a connection.
+type handler func(r *actorstest.Connection, ctx context.Context) error
 
 // untilTold is a function that says goodbye when it is told to.
-func untilTold(r *run, ctx context.Context) error {
+func untilTold(r *actorstest.Connection, ctx context.Context) error {
 	<-ctx.Done()
 	var stop *actors.Stop
 	if errors.As(context.Cause(ctx), &stop) {
-		r.note("told %s %q, gone by %v", stop.Cause, stop.Reason, time.Until(stop.Deadline))
+		r.Note("told %s %q, gone by %v", stop.Cause, stop.Reason, time.Until(stop.Deadline))
 	}
 	return ctx.Err()
 }
 
 // ended returns how the only session so far has ended.
-func (r *run) ended() actors.SessionStopped {
-	r.t.Helper()
-	all := heard[actors.SessionStopped](r.house)
+func ended(t *testing.T, h *actorstest.Supervisor) actors.SessionStopped {
+	t.Helper()
+	all := h.Ended()
 	if len(all) != 1 {
-		r.t.Fatalf("%d sessions have stopped", len(all))
+		t.Fatalf("%d sessions have stopped", len(all))
 	}
 	return all[0]
 }
@@ -60,23 +45,22 @@ func (r *run) ended() actors.SessionStopped {
 func TestAConnectionIsToldWhyAndByWhen(t *testing.T) {
 	for name, c := range map[string]struct {
 		options actors.Options
-		drain   func(h *house)
+		drain   func(h *actorstest.Supervisor)
 		want    string
 	}{
-		"by a drain": {actors.Options{}, func(h *house) { h.send(actors.Drain{Reason: "new version"}) }, `told drain "new version", gone by 24.95s`},
-		"by a drain of a part": {actors.Options{}, func(h *house) {
-			h.send(actors.Drain{Only: &actors.Selection{Kind: "terminal"}})
+		"by a drain": {actors.Options{}, func(h *actorstest.Supervisor) { h.Send(actors.Drain{Reason: "new version"}) }, `told drain "new version", gone by 24.95s`},
+		"by a drain of a part": {actors.Options{}, func(h *actorstest.Supervisor) {
+			h.Send(actors.Drain{Only: &actors.Selection{Kind: "terminal"}})
 		}, `told part "server shutdown", gone by 24.95s`},
-		"by its age":  {actors.Options{MaxSessionAge: time.Second}, func(*house) { time.Sleep(time.Second) }, `told age "session age limit", gone by 15s`},
-		"by the kill": {actors.Options{}, func(h *house) { h.send(within(0)) }, `told drain "server shutdown", gone by -50ms`},
+		"by its age":  {actors.Options{MaxSessionAge: time.Second}, func(*actorstest.Supervisor) { time.Sleep(time.Second) }, `told age "session age limit", gone by 15s`},
+		"by the kill": {actors.Options{}, func(h *actorstest.Supervisor) { h.Send(actorstest.Within(0)) }, `told drain "server shutdown", gone by -50ms`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, c.options)
-				r := h.run(actors.Connection{Kind: "terminal"}, untilTold)
+			actorstest.Run(t, c.options, func(t *testing.T, h *actorstest.Supervisor) {
+				r := start(h, actors.Connection{Kind: "terminal"}, untilTold)
 				c.drain(h)
-				if <-r.err; r.count(c.want) != 1 {
-					t.Errorf("%q, want %q", r.all(), c.want)
+				if r.Wait(); r.Count(c.want) != 1 {
+					t.Errorf("%q, want %q", r.Lines(), c.want)
 				}
 			})
 		})
@@ -85,14 +69,14 @@ func TestAConnectionIsToldWhyAndByWhen(t *testing.T) {
 
 func TestHowAConnectionEnds(t *testing.T) {
 	broken := errors.New("write: broken pipe")
-	returns := func(err error) func(*run, context.Context) error {
-		return func(*run, context.Context) error { return err }
+	returns := func(err error) handler {
+		return func(*actorstest.Connection, context.Context) error { return err }
 	}
-	afterwards := func(err error) func(*run, context.Context) error {
-		return func(_ *run, ctx context.Context) error { <-ctx.Done(); return err }
+	afterwards := func(err error) handler {
+		return func(_ *actorstest.Connection, ctx context.Context) error { <-ctx.Done(); return err }
 	}
 	for name, c := range map[string]struct {
-		f       func(*run, context.Context) error
+		f       handler
 		outcome actors.Outcome
 		code    int
 		err     error // in the event
@@ -105,20 +89,19 @@ func TestHowAConnectionEnds(t *testing.T) {
 		"drained":             {afterwards(nil), actors.Drained, 0, nil},
 		"drained, closed":     {afterwards(&actors.ClosedError{Code: 1001}), actors.Drained, 1001, nil},
 		"drained, ctx's err":  {untilTold, actors.Drained, 0, nil},
-		"drained, its cause":  {func(_ *run, ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, actors.Drained, 0, nil},
+		"drained, its cause":  {func(_ *actorstest.Connection, ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }, actors.Drained, 0, nil},
 		"broken when drained": {afterwards(broken), actors.Failed, 0, broken},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				r := h.run(actors.Connection{}, c.f)
-				h.drained(actors.Drain{})
-				if end := r.ended(); end.Outcome != c.outcome || end.Code != c.code || c.err != nil && !errors.Is(end.Err, c.err) || end.Outcome == actors.Drained && end.Err != nil {
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				r := start(h, actors.Connection{}, c.f)
+				h.Drained(actors.Drain{})
+				if end := ended(t, h); end.Outcome != c.outcome || end.Code != c.code || c.err != nil && !errors.Is(end.Err, c.err) || end.Outcome == actors.Drained && end.Err != nil {
 					t.Errorf("%+v", end)
 				}
-				<-r.err
-				if left := h.actors(); len(left) > 0 || r.count("cut") > 0 {
-					t.Errorf("%d actors are left; %q", len(left), r.all())
+				r.Wait()
+				if left := h.Actors(); len(left) > 0 || r.Count("cut") > 0 {
+					t.Errorf("%d actors are left; %q", len(left), r.Lines())
 				}
 			})
 		})
@@ -126,30 +109,28 @@ func TestHowAConnectionEnds(t *testing.T) {
 }
 
 func TestAConnectionWhoseClientHasGone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		ctx, leave := context.WithCancel(context.Background())
-		r := h.run(actors.Connection{Context: ctx}, func(_ *run, ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		r := start(h, actors.Connection{Context: ctx}, func(_ *actorstest.Connection, ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		leave()
-		if err := <-r.err; !errors.Is(err, context.Canceled) {
+		if err := r.Wait(); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
-		if end := r.ended(); end.Outcome != actors.ClientGone || end.Err != nil {
+		if end := ended(t, h); end.Outcome != actors.ClientGone || end.Err != nil {
 			t.Errorf("%+v", end)
 		}
 	})
 }
 
 func TestAConnectionThatPanicsFailsAlone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		other := h.prepare().serve()
-		r := h.run(actors.Connection{}, func(*run, context.Context) error { panic("in a handler") })
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		other := h.Session().Serve()
+		r := start(h, actors.Connection{}, func(*actorstest.Connection, context.Context) error { panic("in a handler") })
 		var panicked *actors.PanicError
-		if err := <-r.err; !errors.As(err, &panicked) || panicked.Value != "in a handler" {
+		if err := r.Wait(); !errors.As(err, &panicked) || panicked.Value != "in a handler" {
 			t.Errorf("%v", err)
 		}
-		if end := r.ended(); end.Outcome != actors.Failed || !errors.As(end.Err, &panicked) || !other.running() {
+		if end := ended(t, h); end.Outcome != actors.Failed || !errors.As(end.Err, &panicked) || !other.Running() {
 			t.Errorf("%+v", end)
 		}
 	})
@@ -159,10 +140,9 @@ func TestAConnectionThatPanicsFailsAlone(t *testing.T) {
 func TestAConnectionThatHangsIsCutAndGivenUp(t *testing.T) {
 	for name, heeds := range map[string]bool{"heeds the cut": true, "heeds nothing": false} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 				cut, forever := make(chan struct{}), make(chan struct{})
-				r := h.run(actors.Connection{Workflow: "room", Cut: func() { close(cut) }}, func(r *run, ctx context.Context) error {
+				r := start(h, actors.Connection{Workflow: "room", Cut: func() { close(cut) }}, func(r *actorstest.Connection, ctx context.Context) error {
 					if heeds {
 						<-cut
 						<-actors.OutOfTime(ctx).Done()
@@ -171,55 +151,53 @@ func TestAConnectionThatHangsIsCutAndGivenUp(t *testing.T) {
 					<-forever
 					return nil
 				})
-				report, took, err := h.drain(within(3 * time.Second))
+				report, took, err := h.TimedDrain(actorstest.Within(3 * time.Second))
 				if err == nil || took < 3*time.Second || took > 3100*time.Millisecond || report.Sessions[0].Workflow != "room" {
 					t.Errorf("%v after %v: %+v", err, took, report.Sessions)
 				}
-				if end := r.ended(); end.Outcome != actors.Killed {
+				if end := ended(t, h); end.Outcome != actors.Killed {
 					t.Errorf("%+v", end)
 				}
 				<-cut
 				close(forever)
-				<-r.err
+				r.Wait()
 			})
 		})
 	}
 }
 
 func TestAPanicInCutIsThatConnectionsAlone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		r := h.run(actors.Connection{Cut: func() { panic("in Cut") }}, func(_ *run, ctx context.Context) error {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		r := start(h, actors.Connection{Cut: func() { panic("in Cut") }}, func(_ *actorstest.Connection, ctx context.Context) error {
 			<-actors.OutOfTime(ctx).Done()
 			return nil
 		})
-		if report, _, _ := h.drain(within(time.Second)); report.Totals[actors.Killed] != 1 {
+		if report, _, _ := h.TimedDrain(actorstest.Within(time.Second)); report.Totals[actors.Killed] != 1 {
 			t.Errorf("%+v", report)
 		}
-		if end := r.ended(); !errors.As(end.Err, new(*actors.PanicError)) {
+		if end := ended(t, h); !errors.As(end.Err, new(*actors.PanicError)) {
 			t.Errorf("%+v", end)
 		}
-		<-r.err
+		r.Wait()
 	})
 }
 
 func TestAConnectionCountsInEverything(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{MaxSessions: 1})
-		r := h.run(actors.Connection{Workflow: "room", Remote: "192.0.2.1:1", Transport: "sse", AgentName: "a"}, func(r *run, ctx context.Context) error {
+	actorstest.Run(t, actors.Options{MaxSessions: 1}, func(t *testing.T, h *actorstest.Supervisor) {
+		r := start(h, actors.Connection{Workflow: "room", Remote: "192.0.2.1:1", Transport: "sse", AgentName: "a"}, func(r *actorstest.Connection, ctx context.Context) error {
 			<-ctx.Done()
 			time.Sleep(time.Second)
 			return nil
 		})
-		if err := h.admits(); !errors.Is(err, actors.ErrFull) {
+		if err := h.Admits(); !errors.Is(err, actors.ErrFull) {
 			t.Errorf("admission: %v", err)
 		}
 		want := actors.SessionInfo{
-			Kind: actors.DefaultKind, Workflow: "room", Phase: actors.PhaseServing, Since: h.began, Started: h.began,
+			Kind: actors.DefaultKind, Workflow: "room", Phase: actors.PhaseServing, Since: h.Began, Started: h.Began,
 			Remote: "192.0.2.1:1", Transport: "sse", AgentName: "a",
 		}
 		look := func() actors.SessionInfo {
-			got := h.look().Sessions[0]
+			got := h.View().Sessions[0]
 			want.ID = got.ID
 			return got
 		}
@@ -227,17 +205,17 @@ func TestAConnectionCountsInEverything(t *testing.T) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 		time.Sleep(time.Second)
-		h.send(actors.Drain{})
+		h.Send(actors.Drain{})
 		want.Phase, want.WaitsFor, want.Since, want.Told = actors.PhaseStopping, actors.AwaitsHandler, time.Now(), time.Now()
 		if got := look(); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
-		started, phases := heard[actors.SessionStarted](h), heard[actors.SessionPhase](h)
+		started, phases := actorstest.Heard[actors.SessionStarted](h), actorstest.Heard[actors.SessionPhase](h)
 		if len(started) != 1 || started[0].Kind != actors.DefaultKind || len(phases) != 1 || phases[0].Phase != actors.PhaseStopping || phases[0].Workflow != "room" {
 			t.Errorf("%+v, %+v", started, phases)
 		}
-		<-r.err
-		report := h.drained(actors.Drain{})
+		r.Wait()
+		report := h.Drained(actors.Drain{})
 		if s := report.Sessions; len(s) != 1 || s[0].Workflow != "room" || s[0].Took != actors.Seconds(time.Second) || s[0].Age != actors.Seconds(2*time.Second) {
 			t.Errorf("%+v", report)
 		}
@@ -245,8 +223,7 @@ func TestAConnectionCountsInEverything(t *testing.T) {
 }
 
 func TestAConnectionIsNotRunWithoutASession(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		ticket, _ := h.Admit(context.Background())
 		ticket.Cancel()
 		err := ticket.Run(actors.Connection{}, func(context.Context) error { t.Error("it is run"); return nil })
@@ -258,25 +235,15 @@ func TestAConnectionIsNotRunWithoutASession(t *testing.T) {
 
 // A later drain brings the kill forward, of a connection that has been told already.
 func TestALaterDrainLeavesAConnectionLessTime(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		r := h.run(actors.Connection{}, func(r *run, ctx context.Context) error {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		r := start(h, actors.Connection{}, func(r *actorstest.Connection, ctx context.Context) error {
 			<-actors.OutOfTime(ctx).Done()
-			r.note("out of time")
+			r.Note("out of time")
 			return nil
 		})
-		h.send(within(20 * time.Second))
-		h.send(within(5 * time.Second))
-		<-r.err
-		r.has("5s out of time", "5s cut")
+		h.Send(actorstest.Within(20 * time.Second))
+		h.Send(actorstest.Within(5 * time.Second))
+		r.Wait()
+		r.Has("5s out of time", "5s cut")
 	})
-}
-
-func (r *run) has(lines ...string) {
-	r.t.Helper()
-	for _, line := range lines {
-		if r.count(line) != 1 {
-			r.t.Errorf("%q is not in %q", line, r.all())
-		}
-	}
 }

@@ -14,18 +14,18 @@ import (
 	"github.com/anthdm/hollywood/actor"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
 func TestADrainStopsTheAgentReleasesTheLeaseThenTellsTheClient(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.stopping = time.Second
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Takes = time.Second
+		s.Serve()
 		time.Sleep(time.Minute)
-		report := h.drained(actors.Drain{Reason: "new version"})
-		s.saw(
+		report := h.Drained(actors.Drain{Reason: "new version"})
+		s.Saw(
 			"0s lease on w1 taken",
 			"0s agent got startRequest",
 			"1m0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN",
@@ -35,7 +35,7 @@ func TestADrainStopsTheAgentReleasesTheLeaseThenTellsTheClient(t *testing.T) {
 			"1m1s client cut",
 		)
 		want := actors.SessionReport{
-			ID:       s.id,
+			ID:       s.ID,
 			Workflow: "w1",
 			Age:      actors.Seconds(61 * time.Second),
 			Outcome:  actors.Drained,
@@ -62,38 +62,35 @@ func TestAGraceLeavesTheTimeoutsTheirTime(t *testing.T) {
 		"with no time at all": {5 * time.Second, 10 * time.Second, "0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare().serve()
-				d := within(test.deadline)
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session().Serve()
+				d := actorstest.Within(test.deadline)
 				d.Grace = test.grace
-				h.drained(d)
-				s.endsAs(actors.Drained)
-				s.has(test.asked + " agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN")
+				h.Drained(d)
+				s.EndsAs(actors.Drained)
+				s.Has(test.asked + " agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN")
 			})
 		})
 	}
 }
 
 func TestAWorkflowThatFinishesWithinTheGraceCompletes(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().serve()
-		h.send(actors.Drain{Grace: 5 * time.Second})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
+		h.Send(actors.Drain{Grace: 5 * time.Second})
 		time.Sleep(4 * time.Second)
-		s.stream.say(action("result"))
-		s.stream.say(io.EOF)
-		s.saw("0s agent got startRequest", "4s client got result", "4s agent ended", "4s client told 1000 ", "4s client cut")
-		s.endsAs(actors.Completed)
+		s.Stream().Say(actorstest.Action("result"))
+		s.Stream().End(io.EOF)
+		s.Saw("0s agent got startRequest", "4s client got result", "4s agent ended", "4s client told 1000 ", "4s client cut")
+		s.EndsAs(actors.Completed)
 	})
 }
 
 func TestAWorkflowThatDoesNotIsStoppedAtTheGrace(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().serve()
-		h.drained(actors.Drain{Grace: 5 * time.Second})
-		s.saw(
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
+		h.Drained(actors.Drain{Grace: 5 * time.Second})
+		s.Saw(
 			"0s agent got startRequest",
 			"5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN",
 			"5s agent ended",
@@ -104,16 +101,15 @@ func TestAWorkflowThatDoesNotIsStoppedAtTheGrace(t *testing.T) {
 }
 
 func TestGraceIsForRunningWorkflowsOnly(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		idle, opening := h.prepare().join(), h.prepare()
-		opening.agent.opens = time.Hour
-		opening.start()
-		if report := h.drained(actors.Drain{Grace: 5 * time.Second}); report.Took != 0 {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		idle, opening := h.Session().Join(), h.Session()
+		opening.Agent.OnOpen.Takes = time.Hour
+		opening.Start()
+		if report := h.Drained(actors.Drain{Grace: 5 * time.Second}); report.Took != 0 {
 			t.Errorf("took %v", report.Took)
 		}
-		idle.saw("0s client told 1001 server shutdown", "0s client cut")
-		opening.saw("0s opening cancelled", "0s client told 1001 server shutdown", "0s client cut")
+		idle.Saw("0s client told 1001 server shutdown", "0s client cut")
+		opening.Saw("0s opening cancelled", "0s client told 1001 server shutdown", "0s client cut")
 	})
 }
 
@@ -128,14 +124,13 @@ func TestTheStopTimeoutLeavesTheClientItsTime(t *testing.T) {
 		"and the agent no longer than usual": {time.Minute, "10s client told 1001"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare()
-				s.agent.ignores = true
-				s.serve()
-				h.drained(within(c.deadline))
-				s.has("0s agent got stopWorkflow", c.told)
-				s.endsAs(actors.Cancelled)
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Agent.OnStop.Hangs = true
+				s.Serve()
+				h.Drained(actorstest.Within(c.deadline))
+				s.Has("0s agent got stopWorkflow", c.told)
+				s.EndsAs(actors.Cancelled)
 			})
 		})
 	}
@@ -144,14 +139,13 @@ func TestTheStopTimeoutLeavesTheClientItsTime(t *testing.T) {
 // Who answers nothing at all, but would be cut at the close timeout just by the deadline, is not
 // killed in the same instant.
 func TestTheCloseTimeoutComesBeforeTheKill(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for range 20 {
-			s := h.prepare()
-			s.agent.ignores, s.client.mute = true, true
-			s.serve()
+			s := h.Session()
+			s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+			s.Serve()
 		}
-		report := h.drained(within(15 * time.Second))
+		report := h.Drained(actorstest.Within(15 * time.Second))
 		if report.Totals[actors.Cancelled] != 20 {
 			t.Errorf("%v", report.Totals)
 		}
@@ -161,29 +155,28 @@ func TestTheCloseTimeoutComesBeforeTheKill(t *testing.T) {
 // A thousand sessions whose peers never answer anything: some not even when they are cut.
 func TestTheDeadlineHoldsWhateverThePeersDo(t *testing.T) {
 	const sessions, deadline = 1000, 4 * time.Second
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		forever := make(chan struct{})
 		for i := range sessions {
-			s := h.prepare()
-			s.leased()
-			s.agent.ignores, s.client.mute = true, true
+			s := h.Session()
+			s.Lease()
+			s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
 			switch i % 4 {
 			case 0:
-				s.client.says <- startRequest("w")
+				s.Client.Say(actorstest.StartRequest("w"))
 			case 1:
-				s.agent.opens = time.Hour
-				s.client.says <- startRequest("w")
+				s.Agent.OnOpen.Takes = time.Hour
+				s.Client.Say(actorstest.StartRequest("w"))
 			case 2:
-				s.client.stubborn = forever
-				s.leaser.releases = time.Hour
-				s.client.says <- startRequest("w")
+				s.Client.Stubborn = forever
+				s.Leaser.OnRelease.Takes = time.Hour
+				s.Client.Say(actorstest.StartRequest("w"))
 			}
-			s.join()
+			s.Join()
 		}
 		synctest.Wait()
 
-		report, took, err := h.drain(within(deadline))
+		report, took, err := h.TimedDrain(actorstest.Within(deadline))
 		if took < deadline || took > deadline+100*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
@@ -201,10 +194,10 @@ func TestTheDeadlineHoldsWhateverThePeersDo(t *testing.T) {
 }
 
 // once checks that so many sessions stopped, each once.
-func once(t *testing.T, h *house, sessions int) {
+func once(t *testing.T, h *actorstest.Supervisor, sessions int) {
 	t.Helper()
 	times := map[string]int{}
-	for _, e := range heard[actors.SessionStopped](h) {
+	for _, e := range actorstest.Heard[actors.SessionStopped](h) {
 		if times[e.ID]++; times[e.ID] > 1 {
 			t.Errorf("%s stopped %d times", e.ID, times[e.ID])
 		}
@@ -215,11 +208,11 @@ func once(t *testing.T, h *house, sessions int) {
 }
 
 // toldAt returns how many sessions were told at which moments.
-func toldAt(sessions []*joined) string {
+func toldAt(sessions []*actorstest.Session) string {
 	var at []string
 	for _, s := range sessions {
-		if i := s.at("stopWorkflow"); i >= 0 {
-			at = append(at, strings.Fields(s.all()[i])[0])
+		if i := s.Index("stopWorkflow"); i >= 0 {
+			at = append(at, strings.Fields(s.Lines()[i])[0])
 		}
 	}
 	slices.Sort(at)
@@ -234,16 +227,14 @@ func toldAt(sessions []*joined) string {
 	return strings.Join(parts, ", ")
 }
 
-// crowd is n sessions that are served, one joined every hour.
-func (h *house) crowd(n int) (all []*joined) {
+// crowdOf returns n sessions that are served, one joined every hour.
+func crowdOf(h *actorstest.Supervisor, n int) (all []*actorstest.Session) {
 	for range n {
-		s := h.prepare()
-		s.began = time.Now() // moved on below
-		all = append(all, s.serve())
+		all = append(all, h.Session().Serve())
 		time.Sleep(time.Hour)
 	}
 	for _, s := range all {
-		s.began = time.Now()
+		s.Rebase(time.Now())
 	}
 	return all
 }
@@ -261,11 +252,10 @@ func TestBatches(t *testing.T) {
 		"at once where nothing fits": {actors.Drain{BatchSize: 3, BatchInterval: time.Minute}, 10 * time.Second, "7 at 0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				crowd := h.crowd(7)
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				crowd := crowdOf(h, 7)
 				c.drain.Deadline = time.Now().Add(c.in)
-				h.drained(c.drain)
+				h.Drained(c.drain)
 				if got := toldAt(crowd); got != c.want {
 					t.Errorf("told %s, want %s", got, c.want)
 				}
@@ -275,23 +265,21 @@ func TestBatches(t *testing.T) {
 }
 
 func TestBatchesTellTheOldestFirst(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		crowd := h.crowd(4)
-		h.drained(actors.Drain{BatchSize: 1})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		crowd := crowdOf(h, 4)
+		h.Drained(actors.Drain{BatchSize: 1})
 		for i, s := range crowd {
-			s.has(fmt.Sprintf("%ds agent got stopWorkflow", i))
+			s.Has(fmt.Sprintf("%ds agent got stopWorkflow", i))
 		}
 	})
 }
 
 func TestASecondDrainDoesNotPutTheNextBatchOff(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		crowd := h.crowd(2)
-		h.send(actors.Drain{Deadline: time.Now().Add(time.Hour), BatchSize: 1, BatchInterval: 10 * time.Second})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		crowd := crowdOf(h, 2)
+		h.Send(actors.Drain{Deadline: time.Now().Add(time.Hour), BatchSize: 1, BatchInterval: 10 * time.Second})
 		time.Sleep(9 * time.Second)
-		h.drained(actors.Drain{})
+		h.Drained(actors.Drain{})
 		if got := toldAt(crowd); got != "1 at 0s, 1 at 10s" {
 			t.Errorf("told %s", got)
 		}
@@ -299,26 +287,25 @@ func TestASecondDrainDoesNotPutTheNextBatchOff(t *testing.T) {
 }
 
 func TestDuringTheDelayTheSupervisorIsNotReadyButAdmits(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		early := h.prepare().serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		early := h.Session().Serve()
 		if !h.Ready() {
 			t.Error("not ready before the drain")
 		}
-		h.send(actors.Drain{Delay: 3 * time.Second})
+		h.Send(actors.Drain{Delay: 3 * time.Second})
 		if h.Ready() {
 			t.Error("ready during the drain")
 		}
 		time.Sleep(2 * time.Second)
-		late := h.prepare().serve()
+		late := h.Session().Serve()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if err := h.admits(); err != actors.ErrDraining {
+		if err := h.Admits(); err != actors.ErrDraining {
 			t.Errorf("after the delay: %v", err)
 		}
-		early.has("3s agent got stopWorkflow")
-		late.has("3s agent got stopWorkflow")
-		report := h.drained(actors.Drain{})
+		early.Has("3s agent got stopWorkflow")
+		late.Has("3s agent got stopWorkflow")
+		report := h.Drained(actors.Drain{})
 		if report.Totals[actors.Drained] != 2 || time.Duration(report.Took) != 3*time.Second {
 			t.Errorf("%+v", report)
 		}
@@ -336,25 +323,23 @@ func TestADelayLeavesTheTimeoutsTheirTime(t *testing.T) {
 		"with no time at all": {2 * time.Second, 10 * time.Second, "0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare().serve()
-				d := within(test.deadline)
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session().Serve()
+				d := actorstest.Within(test.deadline)
 				d.Delay = test.delay
-				h.drained(d)
-				s.endsAs(actors.Drained)
-				s.has(test.asked+" agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", test.asked+" client told 1001 server shutdown")
+				h.Drained(d)
+				s.EndsAs(actors.Drained)
+				s.Has(test.asked+" agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", test.asked+" client told 1001 server shutdown")
 			})
 		})
 	}
 }
 
 func TestAGraceBeginsAfterTheDelay(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().serve()
-		h.drained(actors.Drain{Delay: 3 * time.Second, Grace: 2 * time.Second})
-		s.has("5s agent got stopWorkflow")
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
+		h.Drained(actors.Drain{Delay: 3 * time.Second, Grace: 2 * time.Second})
+		s.Has("5s agent got stopWorkflow")
 	})
 }
 
@@ -378,13 +363,12 @@ func TestASecondDrainOnlyShortens(t *testing.T) {
 		"a longer deadline":                 {[]times{{8, none, none}, {60, none, none}}, "3.975s client told"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare()
-				s.agent.ignores = true
-				s.serve()
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Agent.OnStop.Hangs = true
+				s.Serve()
 				for _, d := range c.drains {
-					h.send(actors.Drain{
+					h.Send(actors.Drain{
 						Deadline: time.Now().Add(d.deadline * time.Second),
 						Delay:    d.delay * time.Second,
 						Grace:    d.grace * time.Second,
@@ -392,8 +376,8 @@ func TestASecondDrainOnlyShortens(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				time.Sleep(time.Minute)
-				s.has(c.want)
-				s.endsAs(actors.Cancelled)
+				s.Has(c.want)
+				s.EndsAs(actors.Cancelled)
 			})
 		})
 	}
@@ -401,13 +385,12 @@ func TestASecondDrainOnlyShortens(t *testing.T) {
 
 // However many drains come, at the deadline and after it, none puts off its end.
 func TestRepeatedDrainsDoNotPutOffTheDeadline(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		forever := make(chan struct{})
 		defer close(forever)
-		s := h.prepare()
-		s.client.stubborn = forever
-		s.serve()
+		s := h.Session()
+		s.Client.Stubborn = forever
+		s.Serve()
 		if err := h.Add("ignores everything", actors.AfterSessions, actors.ServiceFunc(func(context.Context) error { <-forever; return nil })); err != nil {
 			t.Fatal(err)
 		}
@@ -419,11 +402,11 @@ func TestRepeatedDrainsDoNotPutOffTheDeadline(t *testing.T) {
 				case <-stop:
 					return
 				case <-time.After(10 * time.Millisecond):
-					h.Engine().Send(h.PID(), actors.Drain{Deadline: h.began.Add(-time.Duration(i) * time.Hour)})
+					h.Engine().Send(h.PID(), actors.Drain{Deadline: h.Began.Add(-time.Duration(i) * time.Hour)})
 				}
 			}
 		}()
-		if _, took, err := h.drain(within(5 * time.Second)); err == nil || took > 200*time.Millisecond {
+		if _, took, err := h.TimedDrain(actorstest.Within(5 * time.Second)); err == nil || took > 200*time.Millisecond {
 			t.Errorf("took %v, %v", took, err)
 		}
 	})
@@ -431,29 +414,27 @@ func TestRepeatedDrainsDoNotPutOffTheDeadline(t *testing.T) {
 
 // A client's close timeout runs from its close frame, however often it is drained.
 func TestASecondDrainDoesNotGiveTheClientMoreTime(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.client.mute = true
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Client.OnClose.Hangs = true
+		s.Serve()
 		for range 4 {
-			h.send(within(time.Minute))
+			h.Send(actorstest.Within(time.Minute))
 			time.Sleep(2 * time.Second)
 		}
-		s.has("0s client told", "5s client cut")
+		s.Has("0s client told", "5s client cut")
 	})
 }
 
 func TestACancelledContextMakesTheDeadlineNow(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(2*time.Second, cancel)
 		report, err := h.Drain(ctx, actors.Drain{})
-		if took := time.Since(h.began); err == nil || took < 2*time.Second || took > 2100*time.Millisecond {
+		if took := time.Since(h.Began); err == nil || took < 2*time.Second || took > 2100*time.Millisecond {
 			t.Errorf("took %v, %v", took, err)
 		}
 		if report.Totals[actors.Killed] != 1 {
@@ -463,36 +444,33 @@ func TestACancelledContextMakesTheDeadlineNow(t *testing.T) {
 }
 
 func TestAContextsDeadlineIsTheDrains(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		report, err := h.Drain(ctx, actors.Drain{Deadline: time.Now().Add(time.Hour)})
-		if took := time.Since(h.began); err == nil || report == nil || took < 3*time.Second || took > 3100*time.Millisecond {
+		if took := time.Since(h.Began); err == nil || report == nil || took < 3*time.Second || took > 3100*time.Millisecond {
 			t.Errorf("took %v, %v", took, err)
 		}
 	})
 }
 
 func TestADrainWithoutADeadlineHasTheDefaultOne(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{StopTimeout: time.Hour, CloseTimeout: time.Hour})
-		s := h.prepare()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
-		if _, took, _ := h.drain(actors.Drain{}); took < actors.DefaultDrain || took > actors.DefaultDrain+100*time.Millisecond {
+	actorstest.Run(t, actors.Options{StopTimeout: time.Hour, CloseTimeout: time.Hour}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
+		if _, took, _ := h.TimedDrain(actors.Drain{}); took < actors.DefaultDrain || took > actors.DefaultDrain+100*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
 func TestTheSenderOfADrainIsSentTheReport(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		h.prepare().serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		h.Session().Serve()
 		answer := h.Engine().Request(h.PID(), actors.Drain{}, time.Minute)
 		got, err := answer.Result()
 		report, ok := got.(*actors.Report)
@@ -503,11 +481,10 @@ func TestTheSenderOfADrainIsSentTheReport(t *testing.T) {
 }
 
 func TestAllWhoDrainGetTheSameReport(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.agent.stopping = time.Second
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Takes = time.Second
+		s.Serve()
 		reports := make(chan *actors.Report, 4)
 		for range 3 {
 			go func() {
@@ -531,18 +508,18 @@ func TestAllWhoDrainGetTheSameReport(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
-		if late, took, _ := h.drain(actors.Drain{}); late != first || took != 0 {
+		if late, took, _ := h.TimedDrain(actors.Drain{}); late != first || took != 0 {
 			t.Errorf("afterwards: %p after %v", late, took)
 		}
-		if n := len(heard[actors.DrainStarted](h)); n != 1 {
+		if n := len(actorstest.Heard[actors.DrainStarted](h)); n != 1 {
 			t.Errorf("%d drains were started", n)
 		}
 	})
 }
 
 func TestAnEmptyHouseIsDrainedAtOnce(t *testing.T) {
-	in(t, func(t *testing.T) {
-		report, took, err := open(t, actors.Options{}).drain(actors.Drain{Grace: time.Hour})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		report, took, err := h.TimedDrain(actors.Drain{Grace: time.Hour})
 		if err != nil || took != 0 || len(report.Sessions) != 0 {
 			t.Errorf("%+v after %v, %v", report, took, err)
 		}
@@ -550,16 +527,15 @@ func TestAnEmptyHouseIsDrainedAtOnce(t *testing.T) {
 }
 
 func TestCloseWithoutADrainKills(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
 		h.Close()
-		s.has("lease released", "agent cancelled", "client cut")
-		s.endsAs(actors.Killed)
-		if h.Ready() || h.admits() != actors.ErrClosed {
+		s.Has("lease released", "agent cancelled", "client cut")
+		s.EndsAs(actors.Killed)
+		if h.Ready() || h.Admits() != actors.ErrClosed {
 			t.Error("it still admits")
 		}
 		if _, err := h.Drain(context.Background(), actors.Drain{}); err != actors.ErrClosed {
@@ -570,11 +546,10 @@ func TestCloseWithoutADrainKills(t *testing.T) {
 }
 
 func TestCloseCutsADrainShort(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
 		got := make(chan error, 1)
 		go func() {
 			_, err := h.Drain(context.Background(), actors.Drain{})
@@ -582,18 +557,17 @@ func TestCloseCutsADrainShort(t *testing.T) {
 		}()
 		time.Sleep(time.Second)
 		h.Close()
-		if err := <-got; !errors.As(err, new(*actors.KilledError)) || time.Since(h.began) > 1100*time.Millisecond {
-			t.Errorf("%v after %v", err, time.Since(h.began))
+		if err := <-got; !errors.As(err, new(*actors.KilledError)) || time.Since(h.Began) > 1100*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(h.Began))
 		}
 	})
 }
 
 func TestAPoisonedSupervisorIsNotReady(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		h.Engine().Poison(h.PID())
 		synctest.Wait()
-		if h.Ready() || h.admits() != actors.ErrClosed {
+		if h.Ready() || h.Admits() != actors.ErrClosed {
 			t.Error("it still admits")
 		}
 	})
@@ -601,12 +575,11 @@ func TestAPoisonedSupervisorIsNotReady(t *testing.T) {
 
 // Somebody who poisons the supervisor takes its sessions along, and leaves nobody waiting.
 func TestAPoisonedSupervisorLetsGoOfEverything(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s, idle := h.prepare(), h.prepare().join()
-		s.leased()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s, idle := h.Session(), h.Session().Join()
+		s.Lease()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
 		told := make(chan struct{})
 		if err := h.Add("daemon", actors.AfterSessions, actors.ServiceFunc(func(ctx context.Context) error {
 			<-ctx.Done()
@@ -629,23 +602,23 @@ func TestAPoisonedSupervisorLetsGoOfEverything(t *testing.T) {
 		if err := <-drain; err != actors.ErrClosed {
 			t.Errorf("drain: %v", err)
 		}
-		s.has("lease released", "agent cancelled", "client cut")
-		idle.has("client cut")
-		if s.pid() != nil || idle.pid() != nil {
+		s.Has("lease released", "agent cancelled", "client cut")
+		idle.Has("client cut")
+		if s.PID() != nil || idle.PID() != nil {
 			t.Error("a session's actor is still there")
 		}
-		for _, id := range []string{s.id, idle.id} { // Stopped has nobody to go to any more
+		for _, id := range []string{s.ID, idle.ID} { // Stopped has nobody to go to any more
 			n := 0
-			for _, e := range heard[actor.DeadLetterEvent](h) {
+			for _, e := range actorstest.Heard[actor.DeadLetterEvent](h) {
 				if m, ok := e.Message.(actors.Stopped); ok && m.ID == id {
 					n++
 				}
 			}
-			if n+boolToInt(id == idle.id && !idle.running()) != 1 {
+			if n+boolToInt(id == idle.ID && !idle.Running()) != 1 {
 				t.Errorf("%s acknowledged %d times", id, n)
 			}
 		}
-		if got := time.Since(h.began); got != 0 {
+		if got := time.Since(h.Began); got != 0 {
 			t.Errorf("took %v", got)
 		}
 	})
@@ -660,12 +633,11 @@ func boolToInt(b bool) int {
 
 // The deadline of the second drain leaves the batches that are left no time between them.
 func TestAShorterDeadlineBringsTheNextBatchesForward(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		crowd := h.crowd(3)
-		h.send(actors.Drain{Deadline: time.Now().Add(time.Hour), BatchSize: 1, BatchInterval: 10 * time.Minute})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		crowd := crowdOf(h, 3)
+		h.Send(actors.Drain{Deadline: time.Now().Add(time.Hour), BatchSize: 1, BatchInterval: 10 * time.Minute})
 		time.Sleep(time.Second)
-		h.drained(within(10 * time.Second))
+		h.Drained(actorstest.Within(10 * time.Second))
 		if got := toldAt(crowd); got != "1 at 0s, 2 at 1s" {
 			t.Errorf("told %s", got)
 		}
@@ -673,16 +645,15 @@ func TestAShorterDeadlineBringsTheNextBatchesForward(t *testing.T) {
 }
 
 func TestADeadlineNowWithinTheDelayClosesAdmission(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
-		h.send(actors.Drain{Delay: 5 * time.Second})
-		h.send(actors.Drain{Deadline: time.Now()})
-		if err := h.admits(); !errors.Is(err, actors.ErrDraining) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
+		h.Send(actors.Drain{Delay: 5 * time.Second})
+		h.Send(actors.Drain{Deadline: time.Now()})
+		if err := h.Admits(); !errors.Is(err, actors.ErrDraining) {
 			t.Errorf("admission: %v", err)
 		}
-		s.endsAs(actors.Killed)
+		s.EndsAs(actors.Killed)
 	})
 }

@@ -8,24 +8,25 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
 func TestASessionsEvents(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
 		time.Sleep(time.Hour)
-		s.stream.say(io.EOF)
-		started := heard[actors.SessionStarted](h)
-		if len(started) != 1 || started[0].ID != s.id || started[0].Remote != "192.0.2.1:1234" || !started[0].At.Equal(h.began) {
+		s.Stream().End(io.EOF)
+		started := actorstest.Heard[actors.SessionStarted](h)
+		if len(started) != 1 || started[0].ID != s.ID || started[0].Remote != "192.0.2.1:1234" || !started[0].At.Equal(h.Began) {
 			t.Errorf("%+v", started)
 		}
-		stopped := s.stopped()
+		stopped := s.Stopped()
 		if time.Duration(stopped.Age) != time.Hour || stopped.Took != 0 || stopped.Remote != "192.0.2.1:1234" || stopped.Code != 1000 {
 			t.Errorf("%+v", stopped)
 		}
@@ -33,30 +34,29 @@ func TestASessionsEvents(t *testing.T) {
 }
 
 func TestADrainsEvents(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for i := range 3 {
-			s := h.prepare()
-			s.agent.stopping = time.Duration(50+i*i*30) * time.Millisecond
-			s.serve()
+			s := h.Session()
+			s.Agent.OnStop.Takes = time.Duration(50+i*i*30) * time.Millisecond
+			s.Serve()
 		}
-		h.add("daemon", actors.AfterSessions, &daemon{journal: h.prepare().journal, takes: time.Second})
-		report := h.drained(actors.Drain{Deadline: h.began.Add(time.Minute), Reason: "over"})
+		h.AddService("daemon", actors.AfterSessions, &actorstest.Service{Journal: h.Journal(), OnStop: actorstest.Call{Takes: time.Second}})
+		report := h.Drained(actors.Drain{Deadline: h.Began.Add(time.Minute), Reason: "over"})
 
-		started := heard[actors.DrainStarted](h)
+		started := actorstest.Heard[actors.DrainStarted](h)
 		status := actors.DrainStatus{
 			ID: report.ID, Reason: "over", Sessions: 3, Left: 3, Untold: 3,
-			Totals: map[actors.Outcome]int{}, Began: h.began, Deadline: h.began.Add(time.Minute),
+			Totals: map[actors.Outcome]int{}, Began: h.Began, Deadline: h.Began.Add(time.Minute),
 		}
 		if want := (actors.DrainStarted{DrainStatus: status, Services: 1}); len(started) != 1 || !reflect.DeepEqual(started[0], want) {
 			t.Errorf("got %+v, want %+v", started, want)
 		}
-		finished := heard[actors.DrainFinished](h)
+		finished := actorstest.Heard[actors.DrainFinished](h)
 		if len(finished) != 1 || finished[0].Report != report || !finished[0].Over || finished[0].Left != 0 || finished[0].Elapsed != time.Duration(report.Took) {
 			t.Errorf("%+v", finished)
 		}
 		// stopped at 50, 80 and 170 ms, the daemon a second later; told 100 ms after the first that had not been told of
-		progress := heard[actors.DrainProgress](h)
+		progress := actorstest.Heard[actors.DrainProgress](h)
 		status.Untold = 0
 		for i, want := range []struct {
 			drained, left int
@@ -74,15 +74,14 @@ func TestADrainsEvents(t *testing.T) {
 }
 
 func TestProgressIsToldTenTimesASecondAtMost(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for i := range 99 {
-			s := h.prepare()
-			s.agent.stopping = time.Duration(i+1)*10*time.Millisecond + time.Millisecond
-			s.serve()
+			s := h.Session()
+			s.Agent.OnStop.Takes = time.Duration(i+1)*10*time.Millisecond + time.Millisecond
+			s.Serve()
 		}
-		h.drained(actors.Drain{})
-		progress := heard[actors.DrainProgress](h)
+		h.Drained(actors.Drain{})
+		progress := actorstest.Heard[actors.DrainProgress](h)
 		if len(progress) < 8 || len(progress) > 10 {
 			t.Errorf("told %d times", len(progress))
 		}
@@ -96,28 +95,26 @@ func TestProgressIsToldTenTimesASecondAtMost(t *testing.T) {
 
 // During a long grace nothing changes but the time that is left.
 func TestProgressIsToldEverySecondWhereNothingChanges(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		h.prepare().serve()
-		h.drained(actors.Drain{Grace: 5500 * time.Millisecond})
-		for i, p := range heard[actors.DrainProgress](h) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		h.Session().Serve()
+		h.Drained(actors.Drain{Grace: 5500 * time.Millisecond})
+		for i, p := range actorstest.Heard[actors.DrainProgress](h) {
 			if want := time.Duration(i+1) * time.Second; i < 5 && (p.Elapsed != want || p.Left != 1) {
 				t.Errorf("%d: %+v", i, p)
 			}
 		}
-		if n := len(heard[actors.DrainProgress](h)); n < 5 {
+		if n := len(actorstest.Heard[actors.DrainProgress](h)); n < 5 {
 			t.Errorf("told %d times in 5.5 s", n)
 		}
 	})
 }
 
 func TestALongWorkflowIDIsShownCut(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().join()
-		s.client.says <- startRequest(strings.Repeat("é", 1000))
-		s.has("agent got startRequest")
-		report := h.drained(actors.Drain{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Join()
+		s.Client.Say(actorstest.StartRequest(strings.Repeat("é", 1000)))
+		s.Has("agent got startRequest")
+		report := h.Drained(actors.Drain{})
 		if shown := report.Sessions[0].Workflow; shown != strings.Repeat("é", 128) {
 			t.Errorf("%d bytes are shown: %q", len(shown), shown)
 		}
@@ -125,27 +122,26 @@ func TestALongWorkflowIDIsShownCut(t *testing.T) {
 }
 
 func TestAnEngineOfOnesOwn(t *testing.T) {
-	in(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		engine, err := actor.NewEngine(actor.NewEngineConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
-		first, second := open(t, actors.Options{Engine: engine}), open(t, actors.Options{Engine: engine})
+		first, second := actorstest.New(t, actors.Options{Engine: engine}), actorstest.New(t, actors.Options{Engine: engine})
 		if first.Engine() != engine || first.PID().Equals(second.PID()) {
 			t.Errorf("%v and %v", first.PID(), second.PID())
 		}
-		a, b := first.prepare().serve(), second.prepare().serve()
-		first.drained(actors.Drain{})
-		a.endsAs(actors.Drained)
-		if !b.running() || !second.Ready() {
+		a, b := first.Session().Serve(), second.Session().Serve()
+		first.Drained(actors.Drain{})
+		a.EndsAs(actors.Drained)
+		if !b.Running() || !second.Ready() {
 			t.Error("one supervisor's drain reached the other")
 		}
 	})
 }
 
 func TestStopReturnsWhenTheListenerHasHeardAll(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		heard := 0
 		stop := h.Listen(func(event any) {
 			if _, ok := event.(actors.SessionStopped); ok {
@@ -154,9 +150,9 @@ func TestStopReturnsWhenTheListenerHasHeardAll(t *testing.T) {
 			}
 		})
 		for range 20 {
-			h.prepare().serve()
+			h.Session().Serve()
 		}
-		h.drained(actors.Drain{})
+		h.Drained(actors.Drain{})
 		stop()
 		if heard != 20 {
 			t.Errorf("heard %d of 20", heard)
@@ -166,33 +162,31 @@ func TestStopReturnsWhenTheListenerHasHeardAll(t *testing.T) {
 }
 
 func TestStopGivesAStuckListenerASecond(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		forever := make(chan struct{})
 		defer close(forever)
 		stop := h.Listen(func(any) { <-forever })
-		h.prepare().serve()
-		if stop(); time.Since(h.began) != time.Second {
-			t.Errorf("took %v", time.Since(h.began))
+		h.Session().Serve()
+		if stop(); time.Since(h.Began) != time.Second {
+			t.Errorf("took %v", time.Since(h.Began))
 		}
 	})
 }
 
 // A listener's panic would end hollywood's actor, and after a few the process.
 func TestAPanickingListenerDisturbsNobody(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		calls := 0
 		stop := h.Listen(func(any) { calls++; panic("in a listener") })
-		s := h.prepare().serve()
-		h.drained(actors.Drain{})
+		s := h.Session().Serve()
+		h.Drained(actors.Drain{})
 		stop()
-		s.endsAs(actors.Drained)
-		panicked := heard[actors.SupervisorPanicked](h)
+		s.EndsAs(actors.Drained)
+		panicked := actorstest.Heard[actors.SupervisorPanicked](h)
 		if len(panicked) == 0 || calls <= len(panicked) || panicked[0].Err.Value != "in a listener" {
 			t.Errorf("%d calls, %d panics told", calls, len(panicked))
 		}
-		if time.Since(h.began) != 0 {
+		if time.Since(h.Began) != 0 {
 			t.Error("the listener was restarted")
 		}
 	})
@@ -238,8 +232,8 @@ func TestAReportAsJSON(t *testing.T) {
 }
 
 func TestAnEmptyReportHasEmptyLists(t *testing.T) {
-	in(t, func(t *testing.T) {
-		data, err := json.Marshal(open(t, actors.Options{}).drained(actors.Drain{}))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		data, err := json.Marshal(h.Drained(actors.Drain{}))
 		if err != nil || strings.Contains(string(data), "null") {
 			t.Errorf("%s, %v", data, err)
 		}
@@ -268,16 +262,15 @@ func TestTheErrorNamesTenAtMost(t *testing.T) {
 
 // Every outcome is listed once, and a drain's totals count each session under its own.
 func TestTotals(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		h.prepare().serve()
-		cancelled, gone, done := h.prepare(), h.prepare().serve(), h.prepare().serve()
-		cancelled.agent.ignores = true
-		cancelled.serve()
-		h.send(actors.Drain{Grace: time.Second})
-		gone.client.says <- &actors.ClosedError{Code: 1000}
-		done.stream.say(io.EOF)
-		report := h.drained(actors.Drain{Grace: time.Second})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		h.Session().Serve()
+		cancelled, gone, done := h.Session(), h.Session().Serve(), h.Session().Serve()
+		cancelled.Agent.OnStop.Hangs = true
+		cancelled.Serve()
+		h.Send(actors.Drain{Grace: time.Second})
+		gone.Client.End(&actors.ClosedError{Code: 1000})
+		done.Stream().End(io.EOF)
+		report := h.Drained(actors.Drain{Grace: time.Second})
 		want := map[actors.Outcome]int{actors.Drained: 1, actors.Cancelled: 1, actors.ClientGone: 1, actors.Completed: 1}
 		if !reflect.DeepEqual(report.Totals, want) {
 			t.Errorf("got %v, want %v", report.Totals, want)
@@ -286,22 +279,4 @@ func TestTotals(t *testing.T) {
 			t.Errorf("%v", actors.Outcomes())
 		}
 	})
-}
-
-// actors are the supervisor's children that have started and not stopped, by hollywood's account.
-func (h *house) actors() map[*actor.PID]bool {
-	left := map[string]*actor.PID{}
-	for _, e := range heard[actor.ActorStartedEvent](h) {
-		if strings.HasPrefix(e.PID.ID, h.PID().ID+"/") {
-			left[e.PID.ID] = e.PID
-		}
-	}
-	for _, e := range heard[actor.ActorStoppedEvent](h) {
-		delete(left, e.PID.ID)
-	}
-	all := map[*actor.PID]bool{}
-	for _, pid := range left {
-		all[pid] = true
-	}
-	return all
 }

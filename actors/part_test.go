@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
 // serveOne begins a session with an agent of this name, a second after the one before.
-func (h *house) serveOne(agent string) *joined {
-	h.t.Helper()
+func serveOne(h *actorstest.Supervisor, agent string) *actorstest.Session {
 	time.Sleep(time.Second)
-	s := h.prepare()
-	s.labels.AgentName = agent
-	return s.serve()
+	s := h.Session()
+	s.AgentName = agent
+	return s.Serve()
 }
 
 func TestADrainOfAPartTellsThoseSelectedAndNobodyElse(t *testing.T) {
@@ -33,28 +33,27 @@ func TestADrainOfAPartTellsThoseSelectedAndNobodyElse(t *testing.T) {
 		"nobody by an empty list":  {actors.Selection{IDs: []string{}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				var sessions []*joined
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				var sessions []*actorstest.Session
 				for _, agent := range []string{"a", "a", "a", "b", "b"} {
-					sessions = append(sessions, h.serveOne(agent))
+					sessions = append(sessions, serveOne(h, agent))
 				}
 				time.Sleep(time.Second)
-				report := h.drained(actors.Drain{Only: &test.only, Reason: "rebalance"})
+				report := h.Drained(actors.Drain{Only: &test.only, Reason: "rebalance"})
 				var ended []int
 				for i, s := range sessions {
-					if !s.running() {
+					if !s.Running() {
 						ended = append(ended, i)
-						s.endsAs(actors.Drained)
-						s.has("client told 1001 rebalance")
+						s.EndsAs(actors.Drained)
+						s.Has("client told 1001 rebalance")
 					} else {
-						s.hasNot("stopWorkflow", "client told")
+						s.HasNot("stopWorkflow", "client told")
 					}
 				}
 				if !slices.Equal(ended, test.want) || len(report.Sessions) != len(test.want) || !report.Part {
 					t.Errorf("sessions %v ended, want %v; %+v", ended, test.want, report)
 				}
-				if err := h.admits(); err != nil || !h.Ready() {
+				if err := h.Admits(); err != nil || !h.Ready() {
 					t.Errorf("ready %v, admission: %v", h.Ready(), err)
 				}
 			})
@@ -63,50 +62,47 @@ func TestADrainOfAPartTellsThoseSelectedAndNobodyElse(t *testing.T) {
 }
 
 func TestOneSessionIsDrainedByItsID(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		one, other := h.prepare().serve(), h.prepare().serve()
-		status, err := h.Begin(context.Background(), actors.Drain{Only: &actors.Selection{IDs: []string{one.id}}})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		one, other := h.Session().Serve(), h.Session().Serve()
+		status, err := h.Begin(context.Background(), actors.Drain{Only: &actors.Selection{IDs: []string{one.ID}}})
 		if err != nil || !status.Part || status.Sessions != 1 || status.Left != 1 || status.Over {
 			t.Errorf("%+v, %v", status, err)
 		}
-		one.endsAs(actors.Drained)
-		if !other.running() {
+		one.EndsAs(actors.Drained)
+		if !other.Running() {
 			t.Error("the other has ended too")
 		}
 	})
 }
 
 func TestADrainOfAPartKillsWhoIsLeftAtItsDeadlineAndNobodyElse(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		stuck := h.prepare()
-		stuck.agent.deaf, stuck.client.mute = true, true
-		stuck.serve()
-		other := h.prepare().serve()
-		d := within(3 * time.Second)
-		d.Only = &actors.Selection{IDs: []string{stuck.id}}
-		_, took, err := h.drain(d)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		stuck := h.Session()
+		stuck.Agent.OnSend.Hangs, stuck.Client.OnClose.Hangs = true, true
+		stuck.Serve()
+		other := h.Session().Serve()
+		d := actorstest.Within(3 * time.Second)
+		d.Only = &actors.Selection{IDs: []string{stuck.ID}}
+		_, took, err := h.TimedDrain(d)
 		var killed *actors.KilledError
-		if !errors.As(err, &killed) || !slices.Equal(killed.Sessions, []string{stuck.id}) || took > 3100*time.Millisecond {
+		if !errors.As(err, &killed) || !slices.Equal(killed.Sessions, []string{stuck.ID}) || took > 3100*time.Millisecond {
 			t.Errorf("%v after %v", err, took)
 		}
-		if !other.running() || !h.Ready() {
+		if !other.Running() || !h.Ready() {
 			t.Error("others were hit")
 		}
 	})
 }
 
 func TestADrainOfAPartGoesInBatchesAndGivesGrace(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for range 4 {
-			h.prepare().serve()
+			h.Session().Serve()
 		}
 		began := time.Now()
-		h.drained(actors.Drain{Only: &actors.Selection{Most: 3}, BatchSize: 1, BatchInterval: 2 * time.Second, Grace: time.Second})
+		h.Drained(actors.Drain{Only: &actors.Selection{Most: 3}, BatchSize: 1, BatchInterval: 2 * time.Second, Grace: time.Second})
 		var at []time.Duration
-		for _, s := range heard[actors.SessionPhase](h) {
+		for _, s := range actorstest.Heard[actors.SessionPhase](h) {
 			if s.Phase == actors.PhaseStopping {
 				at = append(at, s.At.Sub(began))
 			}
@@ -119,9 +115,8 @@ func TestADrainOfAPartGoesInBatchesAndGivesGrace(t *testing.T) {
 
 // Who sent the drain as a message waits for an answer.
 func TestTheSenderOfADrainThatCannotBeIsToldSo(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		h.drained(actors.Drain{Standby: true})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		h.Drained(actors.Drain{Standby: true})
 		answer, err := h.Engine().Request(h.PID(), actors.Drain{Only: &actors.Selection{}}, time.Minute).Result()
 		if told, isError := answer.(error); err != nil || !isError || !errors.Is(told, actors.ErrDraining) {
 			t.Errorf("%v, %v", answer, err)
@@ -130,10 +125,9 @@ func TestTheSenderOfADrainThatCannotBeIsToldSo(t *testing.T) {
 }
 
 func TestAPartIsNotDrainedWhileEverythingIs(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		h.prepare().serve()
-		h.send(actors.Drain{Grace: time.Second})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		h.Session().Serve()
+		h.Send(actors.Drain{Grace: time.Second})
 		if _, err := h.Begin(context.Background(), actors.Drain{Only: &actors.Selection{}}); !errors.Is(err, actors.ErrDraining) {
 			t.Errorf("%v", err)
 		}
@@ -142,19 +136,18 @@ func TestAPartIsNotDrainedWhileEverythingIs(t *testing.T) {
 
 // A drain of everything is in nobody's way: it has a deadline and a report of its own.
 func TestADrainOfEverythingTakesOverWhatAPartHasBegun(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for range 2 {
-			h.prepare().serve()
+			h.Session().Serve()
 		}
-		long := within(20 * time.Second)
+		long := actorstest.Within(20 * time.Second)
 		long.Grace, long.Only = 10*time.Second, &actors.Selection{Most: 1}
-		h.send(long)
-		report, took, err := h.drain(actors.Drain{})
+		h.Send(long)
+		report, took, err := h.TimedDrain(actors.Drain{})
 		if err != nil || took != 0 || len(report.Sessions) != 2 || report.Part {
 			t.Errorf("%+v, %v after %v", report, err, took)
 		}
-		finished := heard[actors.DrainFinished](h)
+		finished := actorstest.Heard[actors.DrainFinished](h)
 		if len(finished) != 2 || !finished[0].Part || len(finished[0].Report.Sessions) != 1 {
 			t.Errorf("%+v", finished)
 		}
@@ -162,27 +155,26 @@ func TestADrainOfEverythingTakesOverWhatAPartHasBegun(t *testing.T) {
 }
 
 func TestWhoLosesPatienceWithAPartHurriesThatPartAlone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		hurried, patient := h.prepare(), h.prepare().serve()
-		hurried.agent.ignores, hurried.client.mute = true, true // it can only be killed
-		hurried.serve()
-		slow := func(s *joined) actors.Drain {
-			return actors.Drain{Grace: 10 * time.Second, Only: &actors.Selection{IDs: []string{s.id}}}
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		hurried, patient := h.Session(), h.Session().Serve()
+		hurried.Agent.OnStop.Hangs, hurried.Client.OnClose.Hangs = true, true // it can only be killed
+		hurried.Serve()
+		slow := func(s *actorstest.Session) actors.Drain {
+			return actors.Drain{Grace: 10 * time.Second, Only: &actors.Selection{IDs: []string{s.ID}}}
 		}
-		h.send(slow(patient))
+		h.Send(slow(patient))
 		ctx, cancel := context.WithTimeoutCause(context.Background(), time.Hour, nil)
 		time.AfterFunc(time.Second, cancel)
 		if _, err := h.Supervisor.Drain(ctx, slow(hurried)); err == nil {
 			t.Error("nobody was killed")
 		}
-		hurried.endsAs(actors.Killed)
-		if !patient.running() {
+		hurried.EndsAs(actors.Killed)
+		if !patient.Running() {
 			t.Error("the other part was hurried too")
 		}
 		time.Sleep(time.Minute)
-		for i, finished := range heard[actors.DrainFinished](h) {
-			if own := []*joined{hurried, patient}[i].id; len(finished.Report.Sessions) != 1 || finished.Report.Sessions[0].ID != own {
+		for i, finished := range actorstest.Heard[actors.DrainFinished](h) {
+			if own := []*actorstest.Session{hurried, patient}[i].ID; len(finished.Report.Sessions) != 1 || finished.Report.Sessions[0].ID != own {
 				t.Errorf("%+v, want %s alone", finished.Report, own)
 			}
 		}

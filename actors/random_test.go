@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
@@ -51,77 +52,82 @@ func drawNature(r *rapid.T) nature {
 	}
 }
 
-func (n nature) session(h *house) *joined {
-	s := h.prepare()
-	s.agent.opens, s.agent.stopping, s.agent.ignores = n.opens, n.stopping, n.ignores
-	s.client.reads, s.client.mute, s.client.panicIn = n.reads, n.mute, n.panics
-	s.client.failing, s.agent.openPanic = n.fails == "write", n.panics == "open"
+func (n nature) session(h *actorstest.Supervisor) *actorstest.Session {
+	s := h.Session()
+	s.Agent.OnOpen.Takes, s.Agent.OnStop.Takes, s.Agent.OnStop.Hangs = n.opens, n.stopping, n.ignores
+	s.Client.OnSend.Takes, s.Client.OnClose.Hangs = n.reads, n.mute
+	switch n.panics {
+	case "Send":
+		s.Client.OnSend.Panics = true
+	case "Close":
+		s.Client.OnClose.Panics = true
+	case "Abort":
+		s.Client.OnAbort.Panics = true
+	case "open":
+		s.Agent.OnOpen.Panics = true
+	}
+	if n.fails == "write" {
+		s.Client.OnSend.Err = errors.New("write: broken pipe")
+	}
 	if n.fails == "open" {
-		s.agent.openErr = relay.AgentUnavailable(nil)
+		s.Agent.OnOpen.Err = relay.AgentUnavailable(nil)
 	}
 	if n.leased {
-		l := s.leased()
-		l.releases, l.panics = n.releases, n.panics == "release"
+		l := s.Lease()
+		l.OnRelease.Takes, l.OnRelease.Panics = n.releases, n.panics == "release"
 		if n.fails == "acquire" {
-			l.acquireErr = relay.LeaseHeld(nil)
+			l.OnAcquire.Err = relay.LeaseHeld(nil)
 		}
 		if n.fails == "release" {
-			l.releaseErr = errors.New("store is down")
+			l.OnRelease.Err = errors.New("store is down")
 		}
 	}
-	return s.join()
+	return s.Join()
 }
 
 // do does one deed. A stream that isn't there hears nothing.
-func (s *joined) do(what string) {
-	if s.stream == nil {
-		select {
-		case s.stream = <-s.agent.opened:
-		default:
-		}
-	}
-	say := func(what any) {
-		if s.stream != nil {
-			go s.stream.say(what)
-		}
-	}
-	hear := func(what any) {
-		select {
-		case s.client.says <- what:
-		default:
+func do(h *actorstest.Supervisor, s *actorstest.Session, what string) {
+	say := func(what func(*actorstest.Stream)) {
+		for _, stream := range s.Agent.Streams() {
+			go what(stream)
 		}
 	}
 	switch what {
 	case "start":
-		hear(startRequest("w1"))
+		s.Client.Say(actorstest.StartRequest("w1"))
 	case "talk":
-		hear(heartbeat(1))
+		s.Client.Say(actorstest.Heartbeat(1))
 	case "silence":
-		hear(relay.ErrSilent)
+		s.Client.End(relay.ErrSilent)
 	case "garbage":
-		hear(&actors.Fault{Code: 1007, Reason: "not JSON"})
+		s.Client.End(&actors.Fault{Code: 1007, Reason: "not JSON"})
 	case "leave":
-		hear(&actors.ClosedError{Code: 1000})
+		s.Client.End(&actors.ClosedError{Code: 1000})
 	case "vanish":
-		hear(io.ErrUnexpectedEOF)
+		s.Client.End(io.ErrUnexpectedEOF)
 	case "client panics":
-		hear(boom{})
+		s.Client.Panic()
 	case "agent talks":
-		say(action("a"))
+		say(func(stream *actorstest.Stream) { stream.Say(actorstest.Action("a")) })
 	case "agent ends":
-		say(io.EOF)
+		say(func(stream *actorstest.Stream) { stream.End(io.EOF) })
 	case "agent fails":
-		say(errInterrupted)
+		say(func(stream *actorstest.Stream) { stream.End(actorstest.ErrInterrupted) })
 	case "agent panics":
-		say(boom{})
+		say((*actorstest.Stream).Panic)
 	case "poison":
-		s.house.Engine().Poison(s.pid())
+		h.Engine().Poison(s.PID())
 	case "drain":
-		s.house.Engine().Send(s.house.PID(), actors.Drain{Grace: 3 * time.Second, BatchSize: 2})
+		h.Engine().Send(h.PID(), actors.Drain{Grace: 3 * time.Second, BatchSize: 2})
 	case "drain at once":
-		s.house.Engine().Send(s.house.PID(), actors.Drain{Deadline: time.Now()})
+		h.Engine().Send(h.PID(), actorstest.Within(0))
 	}
 }
+
+// quiet leaves it to rapid to report what is amiss.
+type quiet struct{ testing.TB }
+
+func (quiet) Error(...any) {}
 
 // Whatever happens to sessions, in whatever order, each stops once and nothing of any is left.
 func TestEverySessionStopsOnceWhateverHappens(t *testing.T) {
@@ -136,7 +142,7 @@ func TestEverySessionStopsOnceWhateverHappens(t *testing.T) {
 		}), 0, 40).Draw(r, "schedule")
 
 		var wrong []string
-		in(t, func(t *testing.T) { wrong = play(t, natures, schedule) })
+		synctest.Test(t, func(t *testing.T) { wrong = play(actorstest.New(quiet{t}, actors.Options{}), natures, schedule) })
 		if len(wrong) > 0 {
 			r.Fatal(strings.Join(wrong, "\n"))
 		}
@@ -144,9 +150,8 @@ func TestEverySessionStopsOnceWhateverHappens(t *testing.T) {
 }
 
 // play plays a schedule, then drains, and returns what is wrong after that.
-func play(t *testing.T, natures []nature, schedule []deed) (wrong []string) {
-	h := open(t, actors.Options{})
-	var sessions []*joined
+func play(h *actorstest.Supervisor, natures []nature, schedule []deed) (wrong []string) {
+	var sessions []*actorstest.Session
 	for _, n := range natures {
 		sessions = append(sessions, n.session(h))
 	}
@@ -154,47 +159,12 @@ func play(t *testing.T, natures []nature, schedule []deed) (wrong []string) {
 		if time.Sleep(d.after); d.after > 0 {
 			synctest.Wait()
 		}
-		sessions[d.whom].do(d.what)
+		do(h, sessions[d.whom], d.what)
 	}
 	synctest.Wait()
-	if _, took, _ := h.drain(actors.Drain{}); took > actors.DefaultDrain+100*time.Millisecond {
+	if _, took, _ := h.TimedDrain(actors.Drain{}); took > actors.DefaultDrain+100*time.Millisecond {
 		wrong = append(wrong, fmt.Sprintf("the drain took %v", took))
 	}
 	time.Sleep(time.Hour) // those that were killed have come to their end too
-	for _, s := range sessions {
-		wrong = append(wrong, s.amiss()...)
-	}
-	if left := h.actors(); len(left) > 0 {
-		wrong = append(wrong, fmt.Sprintf("%d actors are left", len(left)))
-	}
-	return wrong
-}
-
-// amiss is what is wrong with a session that has stopped.
-func (s *joined) amiss() (wrong []string) {
-	check := func(ok bool, what string) {
-		if !ok {
-			wrong = append(wrong, fmt.Sprintf("%s: %q", what, s.all()))
-		}
-	}
-	stopped := 0
-	for _, e := range heard[actors.SessionStopped](s.house) {
-		if e.ID == s.id {
-			stopped++
-		}
-	}
-	told, start := s.at("client told"), s.at("agent got startRequest")
-	check(stopped == 1, fmt.Sprintf("stopped %d times", stopped))
-	check(s.count("lease on") == s.count("lease released"), "a lease was not released, or twice")
-	check(s.count("stopWorkflow") <= 1, "stopped twice")
-	check(s.count("client told") <= 1, "told twice")
-	check(s.at("agent got") == start, "startRequest was not first")
-	check(told < 0 || s.at("lease released") < told, "told before the lease was released")
-	if stop := s.at("stopWorkflow"); stop >= 0 {
-		for _, line := range s.all()[stop+1:] {
-			check(!strings.Contains(line, "agent got"), "something followed stopWorkflow")
-		}
-	}
-	check(s.count("client cut") == 1, "the connection is still there")
-	return wrong
+	return append(wrong, h.Amiss()...)
 }

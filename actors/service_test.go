@@ -9,50 +9,19 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
-// daemon is a service that notes in a journal when it was told to stop and when it is out of time.
-type daemon struct {
-	*journal
-	name     string
-	takes    time.Duration // to stop
-	stubborn bool          // it goes on until it is out of time
-	returns  error
-	onTold   func()
-}
-
-func (d *daemon) Serve(ctx context.Context) error {
-	<-ctx.Done()
-	d.note("%s told", d.name)
-	if d.onTold != nil {
-		d.onTold()
-	}
-	time.Sleep(d.takes)
-	if d.stubborn {
-		<-actors.OutOfTime(ctx).Done()
-	}
-	d.note("%s stopped", d.name)
-	return d.returns
-}
-
-func (h *house) add(name string, stage actors.Stage, run actors.Service) {
-	h.t.Helper()
-	if err := h.Add(name, stage, run); err != nil {
-		h.t.Fatal(err)
-	}
-}
-
 func TestServicesAfterTheSessionsStopLastFirst(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
 		for _, name := range []string{"telemetry", "pool", "agent"} {
-			h.add(name, actors.AfterSessions, &daemon{journal: s.journal, name: name, takes: time.Second})
+			h.AddService(name, actors.AfterSessions, &actorstest.Service{Journal: s.Journal, Name: name, OnStop: actorstest.Call{Takes: time.Second}})
 		}
-		s.agent.stopping = time.Second
-		s.serve()
-		report := h.drained(actors.Drain{})
-		s.saw(
+		s.Agent.OnStop.Takes = time.Second
+		s.Serve()
+		report := h.Drained(actors.Drain{})
+		s.Saw(
 			"0s agent got startRequest",
 			"0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN",
 			"1s agent ended",
@@ -69,23 +38,23 @@ func TestServicesAfterTheSessionsStopLastFirst(t *testing.T) {
 				t.Errorf("got %+v, want %+v", service, want[i])
 			}
 		}
-		if len(report.Services) != 3 || len(heard[actors.ServiceStopped](h)) != 3 {
+		if len(report.Services) != 3 || len(actorstest.Heard[actors.ServiceStopped](h)) != 3 {
 			t.Errorf("%+v", report.Services)
 		}
 	})
 }
 
 // The daemon holds a session of its own: its agent ends only when the daemon is told to stop.
-func holdsASession(t *testing.T, stage actors.Stage) (*joined, time.Duration) {
-	h := open(t, actors.Options{})
-	s := h.prepare()
-	s.agent.ignores = true
-	s.serve()
-	h.add("daemon", stage, &daemon{journal: s.journal, name: "daemon", onTold: func() {
+func holdsASession(t *testing.T, h *actorstest.Supervisor, stage actors.Stage) (*actorstest.Session, time.Duration) {
+	t.Helper()
+	s := h.Session()
+	s.Agent.OnStop.Hangs = true
+	s.Serve()
+	h.AddService("daemon", stage, &actorstest.Service{Journal: s.Journal, Name: "daemon", Told: func() {
 		time.Sleep(time.Millisecond) // an agent that ended at once might not even have been asked to
-		s.stream.say(io.EOF)
+		s.Stream().End(io.EOF)
 	}})
-	_, took, err := h.drain(actors.Drain{})
+	_, took, err := h.TimedDrain(actors.Drain{})
 	if err != nil {
 		t.Error(err)
 	}
@@ -93,45 +62,43 @@ func holdsASession(t *testing.T, stage actors.Stage) (*joined, time.Duration) {
 }
 
 func TestAServiceWithTheSessionsIsToldWhenTheyAre(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s, took := holdsASession(t, actors.WithSessions)
-		s.has("0s daemon told", "1ms agent ended")
-		if s.endsAs(actors.Drained); took != time.Millisecond {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s, took := holdsASession(t, h, actors.WithSessions)
+		s.Has("0s daemon told", "1ms agent ended")
+		if s.EndsAs(actors.Drained); took != time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
 func TestAServiceInTheWrongStageRunsIntoTheStopTimeout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s, took := holdsASession(t, actors.AfterSessions)
-		s.has("10s agent cancelled", "10s daemon told")
-		if s.endsAs(actors.Cancelled); took != 10*time.Second+time.Millisecond {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s, took := holdsASession(t, h, actors.AfterSessions)
+		s.Has("10s agent cancelled", "10s daemon told")
+		if s.EndsAs(actors.Cancelled); took != 10*time.Second+time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
 func TestServicesWithTheSessionsAreWaitedForBeforeTheOthersAreTold(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		j := h.prepare()
-		h.add("with", actors.WithSessions, &daemon{journal: j.journal, name: "with", takes: 2 * time.Second})
-		h.add("after", actors.AfterSessions, &daemon{journal: j.journal, name: "after"})
-		h.drained(actors.Drain{})
-		j.saw("0s with told", "2s with stopped", "2s after told", "2s after stopped")
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		j := h.Journal()
+		h.AddService("with", actors.WithSessions, &actorstest.Service{Journal: j, Name: "with", OnStop: actorstest.Call{Takes: 2 * time.Second}})
+		h.AddService("after", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "after"})
+		h.Drained(actors.Drain{})
+		j.Saw("0s with told", "2s with stopped", "2s after told", "2s after stopped")
 	})
 }
 
 func TestAServiceThatNeverReturnsIsKilledAtTheDeadlineAndNamed(t *testing.T) {
 	for _, stage := range []actors.Stage{actors.WithSessions, actors.AfterSessions} {
 		t.Run(stage.String(), func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 				forever := make(chan struct{})
 				defer close(forever)
-				h.add("stuck", stage, actors.ServiceFunc(func(context.Context) error { <-forever; return nil }))
-				report, took, err := h.drain(within(5 * time.Second))
+				h.AddService("stuck", stage, actors.ServiceFunc(func(context.Context) error { <-forever; return nil }))
+				report, took, err := h.TimedDrain(actorstest.Within(5 * time.Second))
 				if err == nil || err.Error() != "had to be killed: service stuck" {
 					t.Errorf("%v", err)
 				}
@@ -144,12 +111,11 @@ func TestAServiceThatNeverReturnsIsKilledAtTheDeadlineAndNamed(t *testing.T) {
 }
 
 func TestAServiceIsOutOfTimeAtTheDeadline(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		j := h.prepare()
-		h.add("slow", actors.AfterSessions, &daemon{journal: j.journal, name: "slow", stubborn: true})
-		_, took, err := h.drain(within(5 * time.Second))
-		j.saw("0s slow told", "5s slow stopped")
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		j := h.Journal()
+		h.AddService("slow", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "slow", OnStop: actorstest.Call{Hangs: true}})
+		_, took, err := h.TimedDrain(actorstest.Within(5 * time.Second))
+		j.Saw("0s slow told", "5s slow stopped")
 		if err == nil || took != 5*time.Second {
 			t.Errorf("took %v, %v", took, err)
 		}
@@ -167,18 +133,17 @@ func TestSessionsLeaveTheServicesAfterThemTime(t *testing.T) {
 		"nothing, where there is no": {0, "0s after told"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{StopTimeout: time.Hour, CloseTimeout: time.Hour})
-				s := h.prepare()
-				s.agent.ignores, s.client.mute = true, true
-				s.serve()
-				h.add("after", actors.AfterSessions, &daemon{journal: s.journal, name: "after"})
-				_, took, err := h.drain(within(c.deadline))
+			actorstest.Run(t, actors.Options{StopTimeout: time.Hour, CloseTimeout: time.Hour}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+				s.Serve()
+				h.AddService("after", actors.AfterSessions, &actorstest.Service{Journal: s.Journal, Name: "after"})
+				_, took, err := h.TimedDrain(actorstest.Within(c.deadline))
 				if err == nil || took > c.deadline {
 					t.Errorf("took %v, %v", took, err)
 				}
-				s.endsAs(actors.Killed)
-				s.has(c.want)
+				s.EndsAs(actors.Killed)
+				s.Has(c.want)
 			})
 		})
 	}
@@ -186,14 +151,13 @@ func TestSessionsLeaveTheServicesAfterThemTime(t *testing.T) {
 
 // A service that hangs keeps its time to the deadline, and yet costs the others only most of it.
 func TestAServiceThatHangsLeavesTheOthersTime(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		j := h.prepare()
-		h.add("first", actors.AfterSessions, &daemon{journal: j.journal, name: "first", takes: 100 * time.Millisecond})
-		h.add("second", actors.AfterSessions, &daemon{journal: j.journal, name: "second", takes: 100 * time.Millisecond})
-		h.add("hangs", actors.AfterSessions, &daemon{journal: j.journal, name: "hangs", stubborn: true})
-		report, _, err := h.drain(within(10 * time.Second))
-		j.saw("0s hangs told", "9.333333334s second told", "9.433333334s second stopped", "9.433333334s first told", "9.533333334s first stopped", "10s hangs stopped")
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		j := h.Journal()
+		h.AddService("first", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "first", OnStop: actorstest.Call{Takes: 100 * time.Millisecond}})
+		h.AddService("second", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "second", OnStop: actorstest.Call{Takes: 100 * time.Millisecond}})
+		h.AddService("hangs", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "hangs", OnStop: actorstest.Call{Hangs: true}})
+		report, _, err := h.TimedDrain(actorstest.Within(10 * time.Second))
+		j.Saw("0s hangs told", "9.333333334s second told", "9.433333334s second stopped", "9.433333334s first told", "9.533333334s first stopped", "10s hangs stopped")
 		if err == nil || err.Error() != "had to be killed: service hangs" || len(report.Services) != 3 {
 			t.Errorf("%v: %+v", err, report.Services)
 		}
@@ -225,16 +189,15 @@ func TestHowAServiceEnds(t *testing.T) {
 		"fails in stopping":       {untilTold(func(context.Context) error { return broken }), true, actors.Failed, broken},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare().serve()
-				h.add("daemon", actors.WithSessions, c.run)
-				stopped := heard[actors.ServiceStopped](h)
-				if len(stopped) != boolToInt(!c.drained) || !s.running() {
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session().Serve()
+				h.AddService("daemon", actors.WithSessions, c.run)
+				stopped := actorstest.Heard[actors.ServiceStopped](h)
+				if len(stopped) != boolToInt(!c.drained) || !s.Running() {
 					t.Errorf("before the drain: %+v", stopped)
 				}
-				h.drained(actors.Drain{})
-				stopped = heard[actors.ServiceStopped](h)
+				h.Drained(actors.Drain{})
+				stopped = actorstest.Heard[actors.ServiceStopped](h)
 				if len(stopped) != 1 || stopped[0].Name != "daemon" || stopped[0].Outcome != c.outcome || !errors.Is(stopped[0].Err, c.err) {
 					t.Errorf("%+v", stopped)
 				}
@@ -244,24 +207,22 @@ func TestHowAServiceEnds(t *testing.T) {
 }
 
 func TestAPanickingServiceFailsAlone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().serve()
-		h.add("daemon", actors.AfterSessions, actors.ServiceFunc(func(context.Context) error { panic("in Service.Serve") }))
-		stopped := heard[actors.ServiceStopped](h)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
+		h.AddService("daemon", actors.AfterSessions, actors.ServiceFunc(func(context.Context) error { panic("in Service.Serve") }))
+		stopped := actorstest.Heard[actors.ServiceStopped](h)
 		var err *actors.PanicError
 		if len(stopped) != 1 || stopped[0].Outcome != actors.Failed || !errors.As(stopped[0].Err, &err) || err.Value != "in Service.Serve" {
 			t.Errorf("%+v", stopped)
 		}
-		h.drained(actors.Drain{})
-		s.endsAs(actors.Drained)
+		h.Drained(actors.Drain{})
+		s.EndsAs(actors.Drained)
 	})
 }
 
 func TestADrainingSupervisorTakesNoService(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		h.drained(actors.Drain{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		h.Drained(actors.Drain{})
 		if err := h.Add("late", actors.WithSessions, actors.ServiceFunc(nil)); err != actors.ErrDraining {
 			t.Errorf("%v", err)
 		}
@@ -270,36 +231,34 @@ func TestADrainingSupervisorTakesNoService(t *testing.T) {
 
 // Two services of one name are still two: each is told and waited for.
 func TestServicesOfOneName(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		j := h.prepare()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		j := h.Journal()
 		for range 2 {
-			h.add("twin", actors.AfterSessions, &daemon{journal: j.journal, name: "twin", takes: time.Second})
+			h.AddService("twin", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "twin", OnStop: actorstest.Call{Takes: time.Second}})
 		}
-		if report := h.drained(actors.Drain{}); time.Duration(report.Took) != 2*time.Second || len(report.Services) != 2 {
+		if report := h.Drained(actors.Drain{}); time.Duration(report.Took) != 2*time.Second || len(report.Services) != 2 {
 			t.Errorf("%+v", report)
 		}
-		j.saw("0s twin told", "1s twin stopped", "1s twin told", "2s twin stopped")
+		j.Saw("0s twin told", "1s twin stopped", "1s twin told", "2s twin stopped")
 	})
 }
 
 // A service whose actor was poisoned has stopped when Serve has returned, and not before.
 func TestAPoisonedServiceIsWaitedFor(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		j := h.prepare()
-		h.add("daemon", actors.AfterSessions, &daemon{journal: j.journal, name: "daemon", takes: time.Second})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		j := h.Journal()
+		h.AddService("daemon", actors.AfterSessions, &actorstest.Service{Journal: j, Name: "daemon", OnStop: actorstest.Call{Takes: time.Second}})
 		synctest.Wait()
-		for pid := range h.actors() {
+		for _, pid := range h.Actors() {
 			h.Engine().Poison(pid)
 		}
-		if n := len(heard[actors.ServiceStopped](h)); n != 0 {
+		if n := len(actorstest.Heard[actors.ServiceStopped](h)); n != 0 {
 			t.Error("stopped while Serve runs")
 		}
-		report, took, _ := h.drain(actors.Drain{})
+		report, took, _ := h.TimedDrain(actors.Drain{})
 		if took != time.Second || len(report.Services) != 1 || report.Services[0].Outcome != actors.Killed {
 			t.Errorf("%+v after %v", report, took)
 		}
-		j.saw("0s daemon told", "1s daemon stopped")
+		j.Saw("0s daemon told", "1s daemon stopped")
 	})
 }

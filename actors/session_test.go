@@ -9,21 +9,22 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 func TestASessionRunsFromStartRequestToTheAgentsEnd(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.leased()
-		s.serve()
-		s.stream.say(action("question"))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Serve()
+		s.Stream().Say(actorstest.Action("question"))
 		synctest.Wait()
-		s.client.says <- response("question")
+		s.Client.Say(actorstest.Answer("question"))
 		synctest.Wait()
-		s.stream.say(action("result"))
-		s.stream.say(io.EOF)
-		s.saw(
+		s.Stream().Say(actorstest.Action("result"))
+		s.Stream().End(io.EOF)
+		s.Saw(
 			"0s lease on w1 taken",
 			"0s agent got startRequest",
 			"0s client got question",
@@ -34,7 +35,7 @@ func TestASessionRunsFromStartRequestToTheAgentsEnd(t *testing.T) {
 			"0s client told 1000 ",
 			"0s client cut",
 		)
-		if got := s.endsAs(actors.Completed); got.Err != nil || got.Workflow != "w1" || got.Code != 1000 {
+		if got := s.EndsAs(actors.Completed); got.Err != nil || got.Workflow != "w1" || got.Code != 1000 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -58,11 +59,11 @@ func TestHowTheAgentGoesIsToldToTheClient(t *testing.T) {
 		"something internal": {errors.New("dial 10.0.0.1: secret"), "1011 internal error", actors.Failed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare().serve()
-				s.stream.say(c.end)
-				s.saw("0s agent got startRequest", "0s agent ended", "0s client told "+c.told, "0s client cut")
-				if got := s.endsAs(c.outcome); (got.Err != nil) != c.logged {
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session().Serve()
+				s.Stream().End(c.end)
+				s.Saw("0s agent got startRequest", "0s agent ended", "0s client told "+c.told, "0s client cut")
+				if got := s.EndsAs(c.outcome); (got.Err != nil) != c.logged {
 					t.Errorf("error %v", got.Err)
 				}
 			})
@@ -87,12 +88,12 @@ func TestHowTheClientGoesIsWhatTheAgentIsStoppedWith(t *testing.T) {
 		"too big":        {&actors.Fault{Code: 1009}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1009 ", actors.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				s.leased()
-				s.agent.stopErr = io.EOF
-				s.serve()
-				s.client.says <- c.end
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Lease()
+				s.Agent.OnStop.Err = io.EOF
+				s.Serve()
+				s.Client.End(c.end)
 				want := []string{
 					"0s lease on w1 taken",
 					"0s agent got startRequest",
@@ -103,78 +104,78 @@ func TestHowTheClientGoesIsWhatTheAgentIsStoppedWith(t *testing.T) {
 				if c.told != "" {
 					want = append(want, "0s client told "+c.told)
 				}
-				s.saw(append(want, "0s client cut")...)
-				s.endsAs(c.outcome)
+				s.Saw(append(want, "0s client cut")...)
+				s.EndsAs(c.outcome)
 			})
 		})
 	}
 }
 
 func TestAClientThatTakesNoWritesIsGone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.client.failing = true
-		s.serve()
-		s.stream.say(action("lost"))
-		s.has("agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED", "agent ended")
-		s.hasNot("client told", "agent cancelled")
-		s.endsAs(actors.ClientGone)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Client.OnSend.Err = errors.New("write: broken pipe")
+		s.Serve()
+		s.Stream().Say(actorstest.Action("lost"))
+		s.Has("agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED", "agent ended")
+		s.HasNot("client told", "agent cancelled")
+		s.EndsAs(actors.ClientGone)
 	})
 }
 
 func TestTheCodeOfAClientThatClosedIsReported(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare().serve()
-		s.client.says <- &actors.ClosedError{Code: 4321, Reason: "bye"}
-		if got := s.stopped(); got.Code != 4321 || got.Reason != "bye" || got.Err != nil || got.Remote != "192.0.2.1:1234" {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
+		s.Client.End(&actors.ClosedError{Code: 4321, Reason: "bye"})
+		if got := s.Stopped(); got.Code != 4321 || got.Reason != "bye" || got.Err != nil || got.Remote != "192.0.2.1:1234" {
 			t.Errorf("%+v", got)
 		}
 	})
 }
 
 func TestTheFirstMessageMustBeAStartRequest(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare().join()
-		s.client.says <- heartbeat(1)
-		s.saw("0s client told 1008 start request expected", "0s client cut")
-		s.endsAs(actors.Refused)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Join()
+		s.Client.Say(actorstest.Heartbeat(1))
+		s.Saw("0s client told 1008 start request expected", "0s client cut")
+		s.EndsAs(actors.Refused)
 	})
 }
 
 func TestAClientThatStartsNothingIsRefusedAtTheStartTimeout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare().join()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Join()
 		time.Sleep(time.Minute)
-		s.saw("30s client told 1008 start request expected", "30s client cut")
-		s.endsAs(actors.Refused)
+		s.Saw("30s client told 1008 start request expected", "30s client cut")
+		s.EndsAs(actors.Refused)
 	})
 }
 
 func TestAnAgentThatHangsInOpeningIsUnavailableAtTheStartTimeout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.labels.Limits.StartTimeout = 7 * time.Second
-		s.agent.opens = time.Hour
-		s.leased()
-		s.start()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Limits.StartTimeout = 7 * time.Second
+		s.Agent.OnOpen.Takes = time.Hour
+		s.Lease()
+		s.Start()
 		time.Sleep(time.Minute)
-		s.saw(
+		s.Saw(
 			"0s lease on w1 taken",
 			"7s opening cancelled",
 			"7s lease released",
 			"7s client told 1001 agent unavailable",
 			"7s client cut",
 		)
-		s.endsAs(actors.Failed)
+		s.EndsAs(actors.Failed)
 	})
 }
 
 func TestAServedSessionHasNoTimeLimit(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare().serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
 		time.Sleep(100 * time.Hour)
-		s.saw("0s agent got startRequest")
-		if !s.running() {
+		s.Saw("0s agent got startRequest")
+		if !s.Running() {
 			t.Error("it has ended")
 		}
 	})
@@ -191,13 +192,13 @@ func TestAnAgentThatCannotBeOpened(t *testing.T) {
 		"internal":    {errors.New("no route"), "1011 internal error", actors.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				s.agent.openErr = c.err
-				s.leased()
-				s.start()
-				s.saw("0s lease on w1 taken", "0s lease released", "0s client told "+c.told, "0s client cut")
-				if got := s.endsAs(c.outcome); !errors.Is(got.Err, c.err) {
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Agent.OnOpen.Err = c.err
+				s.Lease()
+				s.Start()
+				s.Saw("0s lease on w1 taken", "0s lease released", "0s client told "+c.told, "0s client cut")
+				if got := s.EndsAs(c.outcome); !errors.Is(got.Err, c.err) {
 					t.Errorf("error %v", got.Err)
 				}
 			})
@@ -206,43 +207,41 @@ func TestAnAgentThatCannotBeOpened(t *testing.T) {
 }
 
 func TestWhatTheClientSaysEarlyFollowsTheStartRequest(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.agent.opens = time.Second
-		s.start()
-		s.client.says <- heartbeat(1)
-		s.client.says <- heartbeat(2)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnOpen.Takes = time.Second
+		s.Start()
+		s.Client.Say(actorstest.Heartbeat(1))
+		s.Client.Say(actorstest.Heartbeat(2))
 		time.Sleep(2 * time.Second)
-		s.saw("1s agent got startRequest", "1s agent got heartbeat 1", "1s agent got heartbeat 2")
+		s.Saw("1s agent got startRequest", "1s agent got heartbeat 1", "1s agent got heartbeat 2")
 	})
 }
 
 func TestNothingFollowsStopWorkflow(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.agent.ignores = true
-		s.serve()
-		h.send(within(time.Minute))
-		s.client.says <- heartbeat(1)
-		s.client.says <- &actors.ClosedError{Code: 1000}
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs = true
+		s.Serve()
+		h.Send(actorstest.Within(time.Minute))
+		s.Client.Say(actorstest.Heartbeat(1))
+		s.Client.End(&actors.ClosedError{Code: 1000})
 		time.Sleep(5 * time.Second)
-		h.send(within(time.Minute))
-		s.saw("0s agent got startRequest", "0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN")
+		h.Send(actorstest.Within(time.Minute))
+		s.Saw("0s agent got startRequest", "0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN")
 	})
 }
 
 func TestTheAgentsLastWordsReachTheClientBeforeTheCloseFrame(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.stopping = 2 * time.Second
-		s.agent.lastWords = []string{"checkpoint 7", "checkpoint 8"}
-		s.client.reads = time.Second
-		s.serve()
-		h.drained(actors.Drain{})
-		s.saw(
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Takes = 2 * time.Second
+		s.Agent.LastWords = []string{"checkpoint 7", "checkpoint 8"}
+		s.Client.OnSend.Takes = time.Second
+		s.Serve()
+		h.Drained(actors.Drain{})
+		s.Saw(
 			"0s lease on w1 taken",
 			"0s agent got startRequest",
 			"0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN",
@@ -253,115 +252,112 @@ func TestTheAgentsLastWordsReachTheClientBeforeTheCloseFrame(t *testing.T) {
 			"4s client told 1001 server shutdown",
 			"4s client cut",
 		)
-		s.endsAs(actors.Drained)
+		s.EndsAs(actors.Drained)
 	})
 }
 
 func TestAnAgentThatNeverStopsIsCancelledAtTheStopTimeout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.ignores = true
-		s.serve()
-		h.drained(actors.Drain{})
-		s.has("10s agent cancelled", "10s lease released", "10s client told 1001 server shutdown")
-		s.endsAs(actors.Cancelled)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Hangs = true
+		s.Serve()
+		h.Drained(actors.Drain{})
+		s.Has("10s agent cancelled", "10s lease released", "10s client told 1001 server shutdown")
+		s.EndsAs(actors.Cancelled)
 	})
 }
 
 func TestAnAgentThatNeverStopsIsCancelledAlsoWhenItsClientIsGone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{StopTimeout: 3 * time.Second}).prepare()
-		s.leased()
-		s.agent.ignores = true
-		s.serve()
-		s.client.says <- relay.ErrSilent
+	actorstest.Run(t, actors.Options{StopTimeout: 3 * time.Second}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Hangs = true
+		s.Serve()
+		s.Client.End(relay.ErrSilent)
 		time.Sleep(time.Minute)
-		s.has("3s agent cancelled", "3s lease released")
-		s.hasNot("client told")
-		s.endsAs(actors.Cancelled)
+		s.Has("3s agent cancelled", "3s lease released")
+		s.HasNot("client told")
+		s.EndsAs(actors.Cancelled)
 	})
 }
 
 // An agent that reads nothing keeps the client's pump in a send, and stopWorkflow behind it.
 func TestAnAgentThatReadsNothingIsCancelledAtTheStopTimeout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare().serve()
-		s.agent.deaf = true
-		s.client.says <- heartbeat(1)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session().Serve()
+		s.Agent.OnSend.Hangs = true
+		s.Client.Say(actorstest.Heartbeat(1))
 		synctest.Wait()
-		h.drained(actors.Drain{})
-		s.has("10s agent cancelled", "10s client told 1001 server shutdown")
-		s.hasNot("stopWorkflow", "stuck")
-		s.endsAs(actors.Cancelled)
+		h.Drained(actors.Drain{})
+		s.Has("10s agent cancelled", "10s client told 1001 server shutdown")
+		s.HasNot("stopWorkflow", "stuck")
+		s.EndsAs(actors.Cancelled)
 	})
 }
 
 func TestAClientThatNeverAnswersIsCutAtTheCloseTimeout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.client.mute = true
-		s.serve()
-		s.stream.say(io.EOF)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Client.OnClose.Hangs = true
+		s.Serve()
+		s.Stream().End(io.EOF)
 		time.Sleep(time.Minute)
-		s.saw("0s agent got startRequest", "0s agent ended", "0s client told 1000 ", "5s client cut")
-		s.endsAs(actors.Completed)
+		s.Saw("0s agent got startRequest", "0s agent ended", "0s client told 1000 ", "5s client cut")
+		s.EndsAs(actors.Completed)
 	})
 }
 
 func TestALeaseHeldElsewhereRefusesTheSession(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.leased().acquireErr = relay.LeaseHeld(errors.New("by instance 7"))
-		s.start()
-		s.saw("0s client told 1013 workflow is running elsewhere", "0s client cut")
-		s.endsAs(actors.Refused)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease().OnAcquire.Err = relay.LeaseHeld(errors.New("by instance 7"))
+		s.Start()
+		s.Saw("0s client told 1013 workflow is running elsewhere", "0s client cut")
+		s.EndsAs(actors.Refused)
 	})
 }
 
 func TestALeaseThatCannotBeAskedForFailsTheSession(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
 		down := errors.New("store is down")
-		s.leased().acquireErr = down
-		s.start()
-		s.saw("0s client told 1011 internal error", "0s client cut")
-		if got := s.endsAs(actors.Failed); !errors.Is(got.Err, down) {
+		s.Lease().OnAcquire.Err = down
+		s.Start()
+		s.Saw("0s client told 1011 internal error", "0s client cut")
+		if got := s.EndsAs(actors.Failed); !errors.Is(got.Err, down) {
 			t.Errorf("error %v", got.Err)
 		}
 	})
 }
 
 func TestAWorkflowWithoutANameIsNotLeased(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.leased()
-		s.join()
-		s.client.says <- startRequest("")
-		s.saw("0s agent got startRequest")
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Join()
+		s.Client.Say(actorstest.StartRequest(""))
+		s.Saw("0s agent got startRequest")
 	})
 }
 
 func TestALeaseThatCannotBeReleasedDoesNotKeepTheClientFromBeingTold(t *testing.T) {
 	down := errors.New("store is down")
 	for name, c := range map[string]struct {
-		set  func(*fakeLeaser)
+		set  func(*actorstest.Leaser)
 		told string
 	}{
-		"fails": {func(l *fakeLeaser) { l.releaseErr = down }, "0s client told 1001 server shutdown"},
-		"hangs": {func(l *fakeLeaser) { l.releases, l.releaseErr = time.Hour, down }, "1.25s client told 1001 server shutdown"},
+		"fails": {func(l *actorstest.Leaser) { l.OnRelease.Err = down }, "0s client told 1001 server shutdown"},
+		"hangs": {func(l *actorstest.Leaser) { l.OnRelease.Takes, l.OnRelease.Err = time.Hour, down }, "1.25s client told 1001 server shutdown"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare()
-				c.set(s.leased())
-				s.serve()
-				h.drained(actors.Drain{})
-				s.has(c.told, "lease released")
-				if got := s.endsAs(actors.Drained); !errors.Is(got.Err, down) {
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				c.set(s.Lease())
+				s.Serve()
+				h.Drained(actors.Drain{})
+				s.Has(c.told, "lease released")
+				if got := s.EndsAs(actors.Drained); !errors.Is(got.Err, down) {
 					t.Errorf("error %v", got.Err)
 				}
 			})
@@ -370,45 +366,44 @@ func TestALeaseThatCannotBeReleasedDoesNotKeepTheClientFromBeingTold(t *testing.
 }
 
 func TestALeaseIsReleasedWhenItsOpeningIsCancelled(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.opens = time.Hour
-		s.start()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnOpen.Takes = time.Hour
+		s.Start()
 		time.Sleep(time.Second)
-		h.drained(actors.Drain{})
-		s.saw(
+		h.Drained(actors.Drain{})
+		s.Saw(
 			"0s lease on w1 taken",
 			"1s opening cancelled",
 			"1s lease released",
 			"1s client told 1001 server shutdown",
 			"1s client cut",
 		)
-		s.endsAs(actors.Drained)
+		s.EndsAs(actors.Drained)
 	})
 }
 
 // A lease may come in the moment in which nobody wants it any more.
 func TestALeaseThatIsTakenTooLateIsReleased(t *testing.T) {
-	for name, end := range map[string]func(*joined){
-		"drained":  func(s *joined) { s.house.send(actors.Drain{}) },
-		"killed":   func(s *joined) { s.house.send(actors.Drain{Deadline: time.Now()}) },
-		"poisoned": func(s *joined) { s.house.Engine().Poison(s.pid()) },
-		"left":     func(s *joined) { s.client.says <- &actors.ClosedError{Code: 1000} },
+	for name, end := range map[string]func(*actorstest.Supervisor, *actorstest.Session){
+		"drained":  func(h *actorstest.Supervisor, _ *actorstest.Session) { h.Send(actors.Drain{}) },
+		"killed":   func(h *actorstest.Supervisor, _ *actorstest.Session) { h.Send(actors.Drain{Deadline: time.Now()}) },
+		"poisoned": func(h *actorstest.Supervisor, s *actorstest.Session) { h.Engine().Poison(s.PID()) },
+		"left":     func(_ *actorstest.Supervisor, s *actorstest.Session) { s.Client.End(&actors.ClosedError{Code: 1000}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				s.leased().acquires = 3 * time.Second
-				s.agent.opens = time.Second
-				s.start()
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Lease().OnAcquire.Takes = 3 * time.Second
+				s.Agent.OnOpen.Takes = time.Second
+				s.Start()
 				time.Sleep(time.Second)
-				end(s)
+				end(h, s)
 				time.Sleep(time.Minute)
-				s.has("3s lease on w1 taken", "3s opening cancelled", "3s lease released")
-				s.hasNot("agent got")
-				s.stopped()
+				s.Has("3s lease on w1 taken", "3s opening cancelled", "3s lease released")
+				s.HasNot("agent got")
+				s.Stopped()
 			})
 		})
 	}
@@ -416,76 +411,73 @@ func TestALeaseThatIsTakenTooLateIsReleased(t *testing.T) {
 
 // The pump of a client that starts a workflow just then must not wait for a stream for ever.
 func TestAPoisonedSessionOpensNoAgent(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
 		slow := make(chan struct{})
-		s.client.stubborn = slow
-		s.join()
-		h.Engine().Poison(s.pid())
+		s.Client.Stubborn = slow
+		s.Join()
+		h.Engine().Poison(s.PID())
 		synctest.Wait()
-		s.client.says <- startRequest("w1")
-		s.client.says <- heartbeat(1)
+		s.Client.Say(actorstest.StartRequest("w1"))
+		s.Client.Say(actorstest.Heartbeat(1))
 		synctest.Wait()
 		close(slow)
-		s.saw("0s client cut")
-		s.endsAs(actors.Killed)
+		s.Saw("0s client cut")
+		s.EndsAs(actors.Killed)
 	})
 }
 
 func TestAKilledSessionReleasesItsLease(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.ignores, s.client.mute = true, true
-		s.serve()
-		if _, _, err := h.drain(within(0)); err == nil {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
+		if _, _, err := h.TimedDrain(actorstest.Within(0)); err == nil {
 			t.Error("nobody was killed")
 		}
-		s.has("lease released", "agent cancelled", "client cut")
-		s.endsAs(actors.Killed)
+		s.Has("lease released", "agent cancelled", "client cut")
+		s.EndsAs(actors.Killed)
 	})
 }
 
 // A poisoned session is told by nobody what to do any more; what it owns must go all the same.
 func TestAPoisonedSessionLetsGoOfEverything(t *testing.T) {
-	for name, bring := range map[string]func(s *joined){
-		"opening": func(s *joined) {
-			s.agent.opens = time.Hour
-			s.start()
-			s.client.says <- heartbeat(1)
+	for name, bring := range map[string]func(s *actorstest.Session){
+		"opening": func(s *actorstest.Session) {
+			s.Agent.OnOpen.Takes = time.Hour
+			s.Start()
+			s.Client.Say(actorstest.Heartbeat(1))
 		},
-		"serving": func(s *joined) { s.serve() },
-		"stopping": func(s *joined) {
-			s.agent.ignores = true
-			s.serve()
-			s.client.says <- relay.ErrSilent
+		"serving": func(s *actorstest.Session) { s.Serve() },
+		"stopping": func(s *actorstest.Session) {
+			s.Agent.OnStop.Hangs = true
+			s.Serve()
+			s.Client.End(relay.ErrSilent)
 		},
-		"closing": func(s *joined) {
-			s.client.mute = true
-			s.serve().stream.say(io.EOF)
+		"closing": func(s *actorstest.Session) {
+			s.Client.OnClose.Hangs = true
+			s.Serve().Stream().End(io.EOF)
 		},
-		"with an Abort that panics": func(s *joined) {
-			s.client.panicIn = "Abort"
-			s.serve()
+		"with an Abort that panics": func(s *actorstest.Session) {
+			s.Client.OnAbort.Panics = true
+			s.Serve()
 		},
-		"with a Release that panics": func(s *joined) {
-			s.leaser.panics = true
-			s.serve()
+		"with a Release that panics": func(s *actorstest.Session) {
+			s.Leaser.OnRelease.Panics = true
+			s.Serve()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare()
-				s.leased()
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Lease()
 				bring(s)
 				synctest.Wait()
-				h.Engine().Poison(s.pid())
-				s.has("lease on w1 taken", "lease released", "client cut")
-				s.endsAs(actors.Killed)
-				if other := h.prepare().serve(); !other.running() {
+				h.Engine().Poison(s.PID())
+				s.Has("lease on w1 taken", "lease released", "client cut")
+				s.EndsAs(actors.Killed)
+				if other := h.Session().Serve(); !other.Running() {
 					t.Error("no other session can be started")
 				}
 			})
@@ -498,59 +490,58 @@ func TestAPanicEndsItsSessionAndNoOther(t *testing.T) {
 		in      string
 		told    string
 		outcome actors.Outcome
-		cause   func(s *joined)
+		cause   func(s *actorstest.Session)
 	}{
-		"reading from the client": {"Client.Receive", "1011 internal error", actors.Failed, func(s *joined) {
-			s.serve()
-			s.client.says <- boom{}
+		"reading from the client": {"Client.Receive", "1011 internal error", actors.Failed, func(s *actorstest.Session) {
+			s.Serve()
+			s.Client.Panic()
 		}},
-		"reading the first message": {"Client.Receive", "1011 internal error", actors.Failed, func(s *joined) {
-			s.join()
-			s.client.says <- boom{}
+		"reading the first message": {"Client.Receive", "1011 internal error", actors.Failed, func(s *actorstest.Session) {
+			s.Join()
+			s.Client.Panic()
 		}},
-		"reading from the agent": {"Stream.Receive", "1011 internal error", actors.Failed, func(s *joined) {
-			s.serve().stream.say(boom{})
+		"reading from the agent": {"Stream.Receive", "1011 internal error", actors.Failed, func(s *actorstest.Session) {
+			s.Serve().Stream().Panic()
 		}},
-		"writing to the client": {"Client.Send", "1011 internal error", actors.Failed, func(s *joined) {
-			s.client.panicIn = "Send"
-			s.serve().stream.say(action("a"))
+		"writing to the client": {"Client.Send", "1011 internal error", actors.Failed, func(s *actorstest.Session) {
+			s.Client.OnSend.Panics = true
+			s.Serve().Stream().Say(actorstest.Action("a"))
 		}},
-		"opening the agent": {"Agent.Open", "1011 internal error", actors.Failed, func(s *joined) {
-			s.agent.openPanic = true
-			s.join()
-			s.client.says <- startRequest("w1")
-			s.client.says <- heartbeat(1)
+		"opening the agent": {"Agent.Open", "1011 internal error", actors.Failed, func(s *actorstest.Session) {
+			s.Agent.OnOpen.Panics = true
+			s.Join()
+			s.Client.Say(actorstest.StartRequest("w1"))
+			s.Client.Say(actorstest.Heartbeat(1))
 		}},
-		"releasing the lease": {"Lease.Release", "1011 internal error", actors.Failed, func(s *joined) {
-			s.leased().panics = true
-			s.serve().stream.say(io.EOF)
+		"releasing the lease": {"Lease.Release", "1011 internal error", actors.Failed, func(s *actorstest.Session) {
+			s.Lease().OnRelease.Panics = true
+			s.Serve().Stream().End(io.EOF)
 		}},
-		"telling the client": {"Client.Close", "1000 ", actors.Completed, func(s *joined) {
-			s.client.panicIn = "Close"
-			s.serve().stream.say(io.EOF)
+		"telling the client": {"Client.Close", "1000 ", actors.Completed, func(s *actorstest.Session) {
+			s.Client.OnClose.Panics = true
+			s.Serve().Stream().End(io.EOF)
 		}},
-		"cutting the client, in Receive": {"Client.Abort", "1000 ", actors.Completed, func(s *joined) {
-			s.client.panicIn = "Abort"
-			s.serve().stream.say(io.EOF)
+		"cutting the client, in Receive": {"Client.Abort", "1000 ", actors.Completed, func(s *actorstest.Session) {
+			s.Client.OnAbort.Panics = true
+			s.Serve().Stream().End(io.EOF)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				other, s := h.prepare().serve(), h.prepare()
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				other, s := h.Session().Serve(), h.Session()
 				c.cause(s)
-				s.has("client told "+c.told, "client cut")
-				s.hasNot("stopWorkflow")
+				s.Has("client told "+c.told, "client cut")
+				s.HasNot("stopWorkflow")
 
-				stopped := s.endsAs(c.outcome)
+				stopped := s.EndsAs(c.outcome)
 				var err *actors.PanicError
-				if !errors.As(stopped.Err, &err) || err.Value != "in "+c.in || !strings.Contains(string(err.Stack), "fake_test.go") {
+				if !errors.As(stopped.Err, &err) || err.Value != "in "+c.in || !strings.Contains(string(err.Stack), "actorstest/") {
 					t.Errorf("error %v", stopped.Err)
 				}
-				other.stream.say(action("undisturbed"))
-				other.saw("0s agent got startRequest", "0s client got undisturbed")
-				h.drained(actors.Drain{})
-				other.endsAs(actors.Drained)
+				other.Stream().Say(actorstest.Action("undisturbed"))
+				other.Saw("0s agent got startRequest", "0s client got undisturbed")
+				h.Drained(actors.Drain{})
+				other.EndsAs(actors.Drained)
 			})
 		})
 	}
@@ -558,14 +549,13 @@ func TestAPanicEndsItsSessionAndNoOther(t *testing.T) {
 
 // What panics while a session is killed must not cost the lease.
 func TestAPanickingAbortKeepsNothingFromBeingReleased(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.leased()
-		s.agent.ignores, s.client.mute, s.client.panicIn = true, true, "Abort"
-		s.serve()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs, s.Client.OnAbort.Panics = true, true, true
+		s.Serve()
 		h.Close()
-		s.has("lease released", "agent cancelled")
-		s.endsAs(actors.Killed)
+		s.Has("lease released", "agent cancelled")
+		s.EndsAs(actors.Killed)
 	})
 }

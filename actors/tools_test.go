@@ -6,30 +6,34 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // fakeTool runs the actions whose ID begins with "tool".
 type fakeTool struct {
-	*journal
+	*actorstest.Journal
 	openErr error
 	takes   time.Duration // what a call takes, if its context lasts as long
 	err     error
 	nothing bool // neither an answer nor an error
 	panics  bool
 	closes  time.Duration
+
+	mu      sync.Mutex
 	running int
 	most    int // calls at a time
 }
 
 func (f *fakeTool) Open(_ context.Context, start *dap.StartWorkflowRequest) error {
-	f.note("tool opened")
+	f.Note("tool opened")
 	start.McpTools = append(start.McpTools, &dap.McpTool{Name: "offered"})
 	return f.openErr
 }
@@ -41,7 +45,7 @@ func (f *fakeTool) Run(ctx context.Context, a *dap.Action) (*dap.ActionResponse,
 	f.running++
 	f.most = max(f.most, f.running)
 	f.mu.Unlock()
-	pass(f.takes, ctx.Done())
+	pass(f.takes, ctx)
 	f.mu.Lock()
 	f.running--
 	f.mu.Unlock()
@@ -57,30 +61,37 @@ func (f *fakeTool) Run(ctx context.Context, a *dap.Action) (*dap.ActionResponse,
 }
 
 func (f *fakeTool) Close(ctx context.Context) error {
-	pass(f.closes, ctx.Done())
-	f.note("tool closed")
+	pass(f.closes, ctx)
+	f.Note("tool closed")
 	return ctx.Err()
 }
 
-func (s *joined) tool() *fakeTool {
-	f := &fakeTool{journal: s.journal}
-	s.tools = append(s.tools, f)
+// pass lets time pass, unless ctx is done before.
+func pass(d time.Duration, ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
+}
+
+func withTool(s *actorstest.Session) *fakeTool {
+	f := &fakeTool{Journal: s.Journal}
+	s.Tools = append(s.Tools, f)
 	return f
 }
 
 func TestAToolRunsTheActionsThatItTakes(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.leased()
-		tool := s.tool()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease()
+		tool := withTool(s)
 		tool.takes = time.Second
-		s.serve()
-		s.stream.say(action("tool 1"))
-		s.stream.say(action("question")) // is not held up by the call
+		s.Serve()
+		s.Stream().Say(actorstest.Action("tool 1"))
+		s.Stream().Say(actorstest.Action("question")) // is not held up by the call
 		time.Sleep(time.Second)
 		synctest.Wait()
-		s.stream.say(io.EOF)
-		s.saw(
+		s.Stream().End(io.EOF)
+		s.Saw(
 			"0s lease on w1 taken",
 			"0s tool opened",
 			"0s agent got startRequest",
@@ -97,25 +108,24 @@ func TestAToolRunsTheActionsThatItTakes(t *testing.T) {
 
 func TestEachCallIsAnsweredExactlyOnce(t *testing.T) {
 	for name, test := range map[string]struct {
-		tool fakeTool
+		tool *fakeTool
 		want string
 	}{
-		"that fails":          {fakeTool{err: errors.New("no such file")}, "0s agent got tool no such file"},
-		"that takes too long": {fakeTool{takes: time.Hour}, "1m0s agent got tool timed out"},
-		"without an answer":   {fakeTool{nothing: true}, "0s agent got tool the tool gave no answer"},
-		"that panics":         {fakeTool{panics: true}, "0s agent got tool internal error"},
+		"that fails":          {&fakeTool{err: errors.New("no such file")}, "0s agent got tool no such file"},
+		"that takes too long": {&fakeTool{takes: time.Hour}, "1m0s agent got tool timed out"},
+		"without an answer":   {&fakeTool{nothing: true}, "0s agent got tool the tool gave no answer"},
+		"that panics":         {&fakeTool{panics: true}, "0s agent got tool internal error"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				tool := s.tool()
-				test.tool.journal = tool.journal
-				*tool = test.tool
-				s.serve()
-				s.stream.say(action("tool"))
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				test.tool.Journal = s.Journal
+				s.Tools = []relay.Tool{test.tool}
+				s.Serve()
+				s.Stream().Say(actorstest.Action("tool"))
 				time.Sleep(2 * time.Minute)
-				if n := s.count("agent got tool"); n != 1 || s.at(test.want) < 0 {
-					t.Errorf("%d answers, want once %q: %q", n, test.want, s.all())
+				if n := s.Count("agent got tool"); n != 1 || s.Index(test.want) < 0 {
+					t.Errorf("%d answers, want once %q: %q", n, test.want, s.Lines())
 				}
 			})
 		})
@@ -123,15 +133,14 @@ func TestEachCallIsAnsweredExactlyOnce(t *testing.T) {
 }
 
 func TestAPanicInAToolEndsItsSessionAlone(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		other := h.prepare().serve()
-		s := h.prepare()
-		s.tool().panics = true
-		s.serve()
-		s.stream.say(action("tool"))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		other := h.Session().Serve()
+		s := h.Session()
+		withTool(s).panics = true
+		s.Serve()
+		s.Stream().Say(actorstest.Action("tool"))
 		synctest.Wait()
-		s.saw(
+		s.Saw(
 			"0s tool opened",
 			"0s agent got startRequest",
 			"0s agent got tool internal error", // it is answered, and asked to stop
@@ -141,29 +150,29 @@ func TestAPanicInAToolEndsItsSessionAlone(t *testing.T) {
 			"0s client told 1011 internal error",
 			"0s client cut",
 		)
-		got := s.endsAs(actors.Failed)
+		got := s.EndsAs(actors.Failed)
 		if got.Code != 1011 || !errors.As(got.Err, new(*actors.PanicError)) || !strings.Contains(got.Err.Error(), "tools_test.go") {
 			t.Errorf("%+v", got)
 		}
-		other.stream.say(io.EOF)
-		other.endsAs(actors.Completed)
+		other.Stream().End(io.EOF)
+		other.EndsAs(actors.Completed)
 	})
 }
 
 func TestASessionRunsALimitedNumberOfCallsAtATime(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.labels.Limits.ToolConcurrency = 3
-		tool := s.tool()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Limits.ToolConcurrency = 3
+		tool := withTool(s)
 		tool.takes = time.Second
-		s.serve()
+		s.Serve()
 		go func() {
 			for i := range 10 {
-				s.stream.say(action(fmt.Sprint("tool ", i)))
+				s.Stream().Say(actorstest.Action(fmt.Sprint("tool ", i)))
 			}
 		}()
 		time.Sleep(time.Minute)
-		if n := s.count("agent got tool"); n != 10 || tool.most != 3 {
+		if n := s.Count("agent got tool"); n != 10 || tool.most != 3 {
 			t.Errorf("%d answers, %d calls at a time", n, tool.most)
 		}
 	})
@@ -171,15 +180,14 @@ func TestASessionRunsALimitedNumberOfCallsAtATime(t *testing.T) {
 
 // An agent left without an answer stalls, so the answer comes before stopWorkflow.
 func TestADrainCutsACallAndAnswersIt(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.tool().takes = time.Hour
-		s.serve()
-		s.stream.say(action("tool"))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		withTool(s).takes = time.Hour
+		s.Serve()
+		s.Stream().Say(actorstest.Action("tool"))
 		synctest.Wait()
-		h.drained(actors.Drain{})
-		s.saw(
+		h.Drained(actors.Drain{})
+		s.Saw(
 			"0s tool opened",
 			"0s agent got startRequest",
 			"0s agent got tool cancelled: the session ends",
@@ -194,14 +202,13 @@ func TestADrainCutsACallAndAnswersIt(t *testing.T) {
 
 // A tool that hangs costs the lease nothing of its time.
 func TestAToolThatDoesNotCloseIsLeftBehindInTime(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{CloseTimeout: 4 * time.Second})
-		s := h.prepare()
-		s.leased().releases = 500 * time.Millisecond
-		s.tool().closes = time.Hour
-		s.serve()
-		h.drained(actors.Drain{})
-		s.saw(
+	actorstest.Run(t, actors.Options{CloseTimeout: 4 * time.Second}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Lease().OnRelease.Takes = 500 * time.Millisecond
+		withTool(s).closes = time.Hour
+		s.Serve()
+		h.Drained(actors.Drain{})
+		s.Saw(
 			"0s lease on w1 taken",
 			"0s tool opened",
 			"0s agent got startRequest",
@@ -216,52 +223,50 @@ func TestAToolThatDoesNotCloseIsLeftBehindInTime(t *testing.T) {
 }
 
 func TestAToolThatCannotBeOpenedIsToldAndDoneWithout(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		s.tool().openErr = errors.New("no such server")
-		s.serve()
-		told := heard[relay.ToolUnavailable](h)
-		if len(told) != 1 || told[0].Session != s.id || told[0].Err.Error() != "no such server" {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		withTool(s).openErr = errors.New("no such server")
+		s.Serve()
+		told := actorstest.Heard[relay.ToolUnavailable](h)
+		if len(told) != 1 || told[0].Session != s.ID || told[0].Err.Error() != "no such server" {
 			t.Errorf("%+v", told)
 		}
-		s.stream.say(io.EOF)
-		s.endsAs(actors.Completed)
-		if s.count("tool closed") != 1 {
+		s.Stream().End(io.EOF)
+		s.EndsAs(actors.Completed)
+		if s.Count("tool closed") != 1 {
 			t.Error("the tool was not closed")
 		}
 	})
 }
 
 func TestPrepareMayChangeOrRefuseTheStart(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		changed, refused := h.prepare(), h.prepare()
-		changed.leased()
-		changed.check = func(start *dap.StartWorkflowRequest) error { start.WorkflowID = "w2"; return nil }
-		changed.serve()
-		changed.has("lease on w2 taken")
-		refused.check = func(*dap.StartWorkflowRequest) error {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		changed, refused := h.Session(), h.Session()
+		changed.Lease()
+		changed.Prepare = func(start *dap.StartWorkflowRequest) error { start.WorkflowID = "w2"; return nil }
+		changed.Serve()
+		changed.Has("lease on w2 taken")
+		refused.Prepare = func(*dap.StartWorkflowRequest) error {
 			return &actors.Fault{Code: actors.ClosePolicy, Reason: "workflow not allowed"}
 		}
-		refused.start()
-		if got := refused.endsAs(actors.Refused); got.Code != 1008 || got.Reason != "workflow not allowed" || refused.count("agent") != 0 {
-			t.Errorf("%+v %q", got, refused.all())
+		refused.Start()
+		if got := refused.EndsAs(actors.Refused); got.Code != 1008 || got.Reason != "workflow not allowed" || refused.Count("agent") != 0 {
+			t.Errorf("%+v %q", got, refused.Lines())
 		}
 	})
 }
 
 // By then somebody else may run the workflow.
 func TestAnAgentHasASecondToStopOnceTheLeaseIsLost(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.agent.ignores = true
-		leaser := s.leased()
-		s.serve()
-		leaser.lost(errors.New("ran out"))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs = true
+		leaser := s.Lease()
+		s.Serve()
+		leaser.Lose(errors.New("ran out"))
 		time.Sleep(time.Minute)
-		s.has("1s agent cancelled")
-		s.has("1s client told 1013 workflow lease lost")
+		s.Has("1s agent cancelled")
+		s.Has("1s client told 1013 workflow lease lost")
 	})
 }
 
@@ -275,14 +280,13 @@ func TestANegativeLimitIsRefused(t *testing.T) {
 }
 
 func TestANegativeLimitOfASessionIsRefused(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for _, limits := range []relay.Limits{{StartTimeout: -1}, {ToolTimeout: -1}, {ToolConcurrency: -1}} {
 			ticket, err := h.Admit(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
-			parts := h.prepare().parts()
+			parts := h.Session().Parts()
 			parts.Limits = limits
 			if _, err := relay.Start(ticket, parts); err == nil {
 				t.Errorf("%+v is taken", limits)
@@ -293,13 +297,13 @@ func TestANegativeLimitOfASessionIsRefused(t *testing.T) {
 }
 
 func TestALostLeaseStopsTheAgentAndTellsTheClient(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		leaser := s.leased()
-		s.serve()
-		leaser.lost(errors.New("somebody else has it"))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		leaser := s.Lease()
+		s.Serve()
+		leaser.Lose(errors.New("somebody else has it"))
 		synctest.Wait()
-		s.saw(
+		s.Saw(
 			"0s lease on w1 taken",
 			"0s agent got startRequest",
 			"0s agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED",
@@ -308,50 +312,50 @@ func TestALostLeaseStopsTheAgentAndTellsTheClient(t *testing.T) {
 			"0s client told 1013 workflow lease lost",
 			"0s client cut",
 		)
-		if got := s.endsAs(actors.Failed); got.Err == nil {
+		if got := s.EndsAs(actors.Failed); got.Err == nil {
 			t.Error("the reason is not in the event")
 		}
 	})
 }
 
 func TestBadInputIsDroppedAndCounted(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.serve()
-		s.stream.say(action("a"))
-		s.stream.say(action("a")) // its ID is in use
-		s.client.says <- response("b")
-		s.client.says <- response("a")
-		s.client.says <- response("a") // has been answered
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Serve()
+		s.Stream().Say(actorstest.Action("a"))
+		s.Stream().Say(actorstest.Action("a")) // its ID is in use
+		s.Client.Say(actorstest.Answer("b"))
+		s.Client.Say(actorstest.Answer("a"))
+		s.Client.Say(actorstest.Answer("a")) // has been answered
 		synctest.Wait()
-		s.stream.say(action("a")) // may be used again
-		s.stream.say(io.EOF)
-		got := s.endsAs(actors.Completed)
+		s.Stream().Say(actorstest.Action("a")) // may be used again
+		s.Stream().End(io.EOF)
+		got := s.EndsAs(actors.Completed)
 		if got.BadInput[relay.DuplicateRequest] != 1 || got.BadInput[relay.UnknownRequest] != 2 {
 			t.Errorf("%v", got.BadInput)
 		}
-		if s.count("client got a") != 2 || s.count("agent got a") != 1 || s.count("agent got b") != 0 {
-			t.Errorf("%q", s.all())
+		if s.Count("client got a") != 2 || s.Count("agent got a") != 1 || s.Count("agent got b") != 0 {
+			t.Errorf("%q", s.Lines())
 		}
 	})
 }
 
 func TestAnAgentPastTheBoundsOfItsRequestsIsAtFault(t *testing.T) {
-	for name, say := range map[string]func(*joined){
-		"too many open": func(s *joined) {
+	for name, say := range map[string]func(*actorstest.Session){
+		"too many open": func(s *actorstest.Session) {
 			for i := range 1025 {
-				s.stream.say(action(fmt.Sprint(i)))
+				s.Stream().Say(actorstest.Action(fmt.Sprint(i)))
 			}
 		},
-		"too long an ID": func(s *joined) { s.stream.say(action(strings.Repeat("x", 257))) },
+		"too long an ID": func(s *actorstest.Session) { s.Stream().Say(actorstest.Action(strings.Repeat("x", 257))) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				s.serve()
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Serve()
 				go say(s)
 				synctest.Wait()
-				if got := s.endsAs(actors.Failed); got.Code != 1011 || !strings.HasPrefix(got.Reason, "agent error") {
+				if got := s.EndsAs(actors.Failed); got.Code != 1011 || !strings.HasPrefix(got.Reason, "agent error") {
 					t.Errorf("%+v", got)
 				}
 			})
@@ -360,14 +364,14 @@ func TestAnAgentPastTheBoundsOfItsRequestsIsAtFault(t *testing.T) {
 }
 
 func TestASecondStartRequestIsRefused(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		s.serve()
-		s.client.says <- startRequest("w1")
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Serve()
+		s.Client.Say(actorstest.StartRequest("w1"))
 		synctest.Wait()
-		if got := s.endsAs(actors.Refused); got.Code != 1008 || got.Reason != "start request sent twice" || got.BadInput[relay.NotAllowed] != 1 {
+		if got := s.EndsAs(actors.Refused); got.Code != 1008 || got.Reason != "start request sent twice" || got.BadInput[relay.NotAllowed] != 1 {
 			t.Errorf("%+v", got)
 		}
-		s.has("agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED")
+		s.Has("agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED")
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/codec"
@@ -221,9 +222,9 @@ func wantFrame(t *testing.T, got websocket.CloseError, code websocket.StatusCode
 }
 
 // memory is a network that HTTP and gRPC clients can use.
-type memory struct{ *transport.Memory }
+type memory struct{ *actorstest.Network }
 
-func newMemory() memory { return memory{transport.NewMemory()} }
+func newMemory() memory { return memory{actorstest.NewNetwork()} }
 
 func (m memory) dialOption() grpc.DialOption {
 	return grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return m.Dial(ctx) })

@@ -14,13 +14,14 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
 // upgraded gives test the gateway's end of a WebSocket and the client's, in a bubble.
 func upgraded(t *testing.T, test func(t *testing.T, c *wsClient, peer *websocket.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		listener := NewMemory()
+		listener := actorstest.NewNetwork()
 		accepted := make(chan *wsClient)
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, err := accept(w, r, nil)
