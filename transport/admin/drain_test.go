@@ -38,7 +38,7 @@ func TestADrainOfEverythingRefusesUntilItIsResumed(t *testing.T) {
 			t.Errorf("afterwards: %+v", state)
 		}
 		h.wantReady(false)
-		p.wantTold(t, "0s stopWorkflow", "2s 1001 server shutdown")
+		p.wantTold(t, "0s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "2s client told 1001 server shutdown")
 
 		if state := answer[admin.State](h, http.StatusOK, http.MethodPost, "/resume"); state.State != actors.Serving || len(state.Drains) != 1 {
 			t.Errorf("resumed: %+v", state)
@@ -85,8 +85,8 @@ func TestADrainTakesWhatItsRequestSays(t *testing.T) {
 					t.Errorf("%+v", d)
 				}
 				time.Sleep(time.Minute)
-				first.wantTold(t, "5s stopWorkflow", "5s 1001 new version")
-				second.wantTold(t, "5s stopWorkflow", "5s 1001 new version") // told after 3 s, to end within the same grace
+				first.wantTold(t, "5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "5s client told 1001 new version")
+				second.wantTold(t, "5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "5s client told 1001 new version") // told after 3 s, to end within the same grace
 			})
 		})
 	}
@@ -102,14 +102,12 @@ func TestADrainThatSaysNothingHasTheDefaults(t *testing.T) {
 		if within := d.Deadline.Sub(d.Began); within != 40*time.Second {
 			t.Errorf("the deadline is in %v", within)
 		}
-		if ticket, err := h.supervisor.Admit(context.Background()); err != nil {
+		if err := h.supervisor.Admits(); err != nil {
 			t.Errorf("nobody is admitted during the delay: %v", err)
-		} else {
-			ticket.Cancel()
 		}
 		time.Sleep(time.Minute)
-		first.wantTold(t, "6s stopWorkflow", "6s 1001 server shutdown")
-		second.wantTold(t, "6s stopWorkflow", "6s 1001 server shutdown")
+		first.wantTold(t, "6s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "6s client told 1001 server shutdown")
+		second.wantTold(t, "6s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "6s client told 1001 server shutdown")
 	})
 }
 
@@ -178,12 +176,12 @@ func TestSheddingLeavesTheOthersUntouched(t *testing.T) {
 				synctest.Wait()
 				for i, p := range all {
 					if at := time.Duration(5-i) * 10 * time.Minute; strings.Contains(want, p.workflow) {
-						p.wantTold(t, fmt.Sprint(at)+" stopWorkflow", fmt.Sprint(at)+" 1001 rebalance")
-						h.refuses(http.StatusNotFound, "", http.MethodGet, "/sessions/"+p.id)
+						p.wantTold(t, fmt.Sprint(at)+" agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", fmt.Sprint(at)+" client told 1001 rebalance")
+						h.refuses(http.StatusNotFound, "", http.MethodGet, "/sessions/"+p.ID)
 						continue
 					}
 					p.wantTold(t)
-					if s := answer[admin.Session](h, http.StatusOK, http.MethodGet, "/sessions/"+p.id); s.Phase != "serving" || !s.Told.IsZero() {
+					if s := answer[admin.Session](h, http.StatusOK, http.MethodGet, "/sessions/"+p.ID); s.Phase != "serving" || !s.Told.IsZero() {
 						t.Errorf("%+v", s)
 					}
 				}
@@ -200,14 +198,14 @@ func TestSheddingLeavesTheOthersUntouched(t *testing.T) {
 func TestOneSessionIsDrainedAlone(t *testing.T) {
 	in(t, admin.Options{}, func(t *testing.T, h *house) {
 		one, other := h.serve(&peer{workflow: "w1"}), h.serve(&peer{workflow: "w2"})
-		if d := h.drains("/sessions/"+one.id+"/drain?reason=you&grace=2s", form("deadline=30s")); !d.Part || d.Sessions != 1 || d.Deadline.Sub(d.Began) != 30*time.Second {
+		if d := h.drains("/sessions/"+one.ID+"/drain?reason=you&grace=2s", form("deadline=30s")); !d.Part || d.Sessions != 1 || d.Deadline.Sub(d.Began) != 30*time.Second {
 			t.Errorf("%+v", d)
 		}
 		time.Sleep(time.Minute)
-		one.wantTold(t, "2s stopWorkflow", "2s 1001 you")
+		one.wantTold(t, "2s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "2s client told 1001 you")
 		other.wantTold(t)
 		h.wantReady(true)
-		h.refuses(http.StatusNotFound, "no such session", http.MethodPost, "/sessions/"+one.id+"/drain")
+		h.refuses(http.StatusNotFound, "no such session", http.MethodPost, "/sessions/"+one.ID+"/drain")
 		h.refuses(http.StatusNotFound, "no such session", http.MethodPost, "/sessions/%2e%2e/drain")
 		if drains := h.state().Drains; len(drains) != 1 {
 			t.Errorf("remembered: %+v", drains)
@@ -258,7 +256,7 @@ func TestASlipOfThePenDrainsNobody(t *testing.T) {
 			refused(http.StatusBadRequest, text, "/drain", form(query))
 		}
 		refused(http.StatusBadRequest, "more than once", "/drain?grace=1s", form("grace=1s"))
-		refused(http.StatusBadRequest, "unknown parameter", "/sessions/"+p.id+"/drain?sessions=1")
+		refused(http.StatusBadRequest, "unknown parameter", "/sessions/"+p.ID+"/drain?sessions=1")
 		refused(http.StatusBadRequest, "unknown parameter", "/resume?sessions=1")
 		refused(http.StatusUnsupportedMediaType, "form", "/drain", body("application/json", `{"sessions":1}`))
 		refused(http.StatusUnsupportedMediaType, "form", "/drain", body("", "sessions=1"))
@@ -284,7 +282,7 @@ func TestADrainOfAPartIsRefusedWhileEverythingDrains(t *testing.T) {
 		p := h.serve(&peer{workflow: "w1", stops: time.Hour})
 		h.drains("/drain?deadline=1h")
 		h.refuses(http.StatusConflict, "everything drains already", http.MethodPost, "/drain?sessions=1")
-		h.refuses(http.StatusConflict, "everything drains already", http.MethodPost, "/sessions/"+p.id+"/drain")
+		h.refuses(http.StatusConflict, "everything drains already", http.MethodPost, "/sessions/"+p.ID+"/drain")
 	})
 }
 
@@ -299,7 +297,7 @@ func TestAnEndingProcessIsLeftAlone(t *testing.T) {
 		h.refuses(http.StatusConflict, "the process is ending", http.MethodPost, "/drain?deadline=1s")
 		h.refuses(http.StatusConflict, "the process is ending", http.MethodPost, "/resume")
 		h.refuses(http.StatusConflict, "everything drains already", http.MethodPost, "/drain?sessions=1")
-		h.refuses(http.StatusConflict, "everything drains already", http.MethodPost, "/sessions/"+p.id+"/drain")
+		h.refuses(http.StatusConflict, "everything drains already", http.MethodPost, "/sessions/"+p.ID+"/drain")
 		state := h.state()
 		if !state.Final || state.State != actors.Draining || len(state.Drains) != 1 || !state.Drains[0].Deadline.Equal(began.Deadline.Truncate(time.Millisecond)) {
 			t.Errorf("%+v", state)

@@ -179,20 +179,20 @@ func TestASessionsLifeIsTold(t *testing.T) {
 		defer w.conn.Close()
 		began := time.Now().UTC()
 		p := s.serve(&peer{workflow: "w1", remote: "192.0.2.1:1", agent: "a:1", stops: 1500 * time.Millisecond})
-		want(w, admin.EventSessionStarted, admin.SessionStarted{ID: p.id, Kind: "dap", Remote: "192.0.2.1:1", Transport: "websocket", Agent: "a:1", At: began})
-		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.id, Workflow: "w1", Phase: "serving", At: began})
-		d := s.drains("/sessions/" + p.id + "/drain?reason=you")
+		want(w, admin.EventSessionStarted, admin.SessionStarted{ID: p.ID, Kind: "dap", Remote: "192.0.2.1:1", Transport: "websocket", Agent: "a:1", At: began})
+		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.ID, Workflow: "w1", Phase: "serving", At: began})
+		d := s.drains("/sessions/" + p.ID + "/drain?reason=you")
 		var got admin.Drain
 		if name := w.event(&got); name != admin.EventDrainStarted || got.ID != d.ID || got.Left != 1 || !got.Part || got.Over {
 			t.Errorf("%s %+v", name, got)
 		}
-		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.id, Workflow: "w1", Phase: "stopping", At: began})
+		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.ID, Workflow: "w1", Phase: "stopping", At: began})
 		if name := w.event(&got); name != admin.EventDrainProgress || got.ID != d.ID || got.Left != 1 {
 			t.Errorf("%s %+v", name, got)
 		}
-		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.id, Workflow: "w1", Phase: "closing", At: began.Add(1500 * time.Millisecond)})
+		want(w, admin.EventSessionPhase, admin.SessionPhase{ID: p.ID, Workflow: "w1", Phase: "closing", At: began.Add(1500 * time.Millisecond)})
 		want(w, admin.EventSessionStopped, admin.SessionStopped{
-			ID: p.id, Workflow: "w1", Remote: "192.0.2.1:1", Outcome: actors.Drained, Code: 1001, Reason: "you",
+			ID: p.ID, Workflow: "w1", Remote: "192.0.2.1:1", Outcome: actors.Drained, Code: 1001, Reason: "you",
 			Age: actors.Seconds(1500 * time.Millisecond), Took: actors.Seconds(1500 * time.Millisecond),
 		})
 		got = admin.Drain{}

@@ -1,30 +1,26 @@
 package admin_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/actors/relay"
-	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport/admin"
 )
 
 // house is a supervisor and its admin API.
 type house struct {
 	t          testing.TB
-	supervisor *actors.Supervisor
+	supervisor *actorstest.Supervisor
 	api        *admin.Handler
 }
 
@@ -36,16 +32,10 @@ func in(t *testing.T, options admin.Options, test func(t *testing.T, h *house)) 
 
 func open(t testing.TB, options admin.Options) *house {
 	t.Helper()
-	supervisor, err := actors.NewSupervisor(actors.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Supervisor = supervisor
+	supervisor := actorstest.New(t, actors.Options{})
+	options.Supervisor = supervisor.Supervisor
 	h := &house{t: t, supervisor: supervisor, api: admin.New(options)}
-	t.Cleanup(func() {
-		supervisor.Close()
-		h.api.Close()
-	})
+	t.Cleanup(h.api.Close)
 	return h
 }
 
@@ -139,33 +129,20 @@ func (h *house) wantReady(ready bool) {
 	if w := h.ask(http.MethodGet, "/readyz"); w.Code != status {
 		h.t.Errorf("/readyz: %d, want %d", w.Code, status)
 	}
-	ticket, err := h.supervisor.Admit(context.Background())
-	if !errors.Is(err, refused) {
+	if err := h.supervisor.Admits(); !errors.Is(err, refused) {
 		h.t.Errorf("a request is admitted with %v, want %v", err, refused)
-	}
-	if ticket != nil {
-		ticket.Cancel()
 	}
 }
 
-// peer is both ends of a session. Its zero settings are those of ends that behave.
+// peer is a session with both its ends. Its zero settings are those of ends that behave.
 type peer struct {
-	id       string
-	workflow string // empty: its client never says its startRequest
-	remote   string
-	agent    string
-	traffic  actors.Traffic
-	counts   func()        // called when the traffic is asked for
-	stops    time.Duration // what the agent takes to stop
-	answers  time.Duration // what the client takes to answer the close frame
-
-	began   time.Time
-	said    bool
-	stopped chan struct{} // closed when the agent was told to stop
-	aborted chan struct{}
-	abort   sync.Once
-	mu      sync.Mutex
-	told    []string // what each end was told, when
+	*actorstest.Session        // once it has started
+	workflow            string // empty: its client never says its startRequest
+	remote, agent       string
+	traffic             actors.Traffic
+	counts              func()        // called when the traffic is asked for
+	stops               time.Duration // what the agent takes to stop
+	answers             time.Duration // what the client takes to answer the close frame
 }
 
 // serve starts a session, and waits until it has come as far as it does by itself.
@@ -178,97 +155,30 @@ func (h *house) serve(p *peer) *peer {
 
 func (h *house) start(p *peer) {
 	h.t.Helper()
-	p.began, p.stopped, p.aborted = time.Now(), make(chan struct{}), make(chan struct{})
-	ticket, err := h.supervisor.Admit(context.Background())
-	if err != nil {
-		h.t.Fatal(err)
+	p.Session = h.supervisor.Session()
+	p.Rebase(time.Now())
+	p.Remote, p.AgentName, p.Transport = p.remote, p.agent, "websocket"
+	p.Agent.OnStop.Takes, p.Client.OnClose.Takes = p.stops, p.answers
+	p.Client.Counts = func() actors.Traffic {
+		if p.counts != nil {
+			p.counts()
+		}
+		return p.traffic
 	}
-	p.id, err = relay.Start(ticket, relay.Session{Client: p, Agent: agentOf{p}, AgentName: p.agent, Remote: p.remote, Transport: "websocket"})
-	if err != nil {
-		h.t.Fatal(err)
+	if p.workflow != "" {
+		p.Client.Say(actorstest.StartRequest(p.workflow))
 	}
-}
-
-func (p *peer) note(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.told = append(p.told, fmt.Sprintf("%v ", time.Since(p.began))+fmt.Sprintf(format, args...))
+	p.Join()
 }
 
 // wantTold checks what the ends were told.
 func (p *peer) wantTold(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !slices.Equal(p.told, want) {
-		t.Errorf("%s was told %q, want %q", p.workflow, p.told, want)
+	told := slices.DeleteFunc(p.Lines(), func(line string) bool {
+		return !strings.Contains(line, "agent got stopWorkflow") && !strings.Contains(line, "client told")
+	})
+	if !slices.Equal(told, want) {
+		t.Errorf("%s was told %q, want %q", p.workflow, told, want)
 	}
-}
-
-func (p *peer) Receive() (*dap.ClientEvent, error) {
-	if !p.said && p.workflow != "" {
-		p.said = true
-		start := &dap.StartWorkflowRequest{WorkflowID: p.workflow}
-		return &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}}, nil
-	}
-	<-p.aborted
-	return nil, io.ErrClosedPipe
-}
-
-func (p *peer) Send(*dap.Action) error { return nil }
-
-func (p *peer) Close(code int, reason string) error {
-	p.note("%d %s", code, reason)
-	if p.answers > 0 {
-		p.pass(p.answers)
-	}
-	return nil
-}
-
-func (p *peer) Abort() { p.abort.Do(func() { close(p.aborted) }) }
-
-func (p *peer) Traffic() actors.Traffic {
-	if p.counts != nil {
-		p.counts()
-	}
-	return p.traffic
-}
-
-func (p *peer) pass(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-p.aborted:
-	}
-}
-
-type agentOf struct{ *peer }
-
-func (a agentOf) Open(ctx context.Context) (relay.Stream, error) { return streamOf{a.peer, ctx}, nil }
-
-type streamOf struct {
-	*peer
-	ctx context.Context
-}
-
-func (s streamOf) Send(ev *dap.ClientEvent) error {
-	if ev.GetStopWorkflow() != nil {
-		s.note("stopWorkflow")
-		close(s.stopped)
-	}
-	return nil
-}
-
-func (s streamOf) Receive() (*dap.Action, error) {
-	select {
-	case <-s.stopped:
-	case <-s.ctx.Done():
-	}
-	if s.stops > 0 {
-		select {
-		case <-time.After(s.stops):
-		case <-s.ctx.Done():
-		}
-	}
-	return nil, errors.New("UNAVAILABLE: workflow execution interrupted")
 }

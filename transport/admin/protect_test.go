@@ -142,7 +142,7 @@ func TestACrossSitePostIsRefused(t *testing.T) {
 	in(t, admin.Options{}, func(t *testing.T, h *house) {
 		p := h.serve(&peer{workflow: "w1"})
 		other := open(t, admin.Options{})
-		for _, target := range []string{"/drain", "/drain?sessions=1", "/sessions/" + p.id + "/drain", "/resume"} {
+		for _, target := range []string{"/drain", "/drain?sessions=1", "/sessions/" + p.ID + "/drain", "/resume"} {
 			refused := func(text string, edits ...func(*http.Request)) {
 				t.Helper()
 				h.refuses(http.StatusForbidden, text, http.MethodPost, target, edits...)
@@ -166,7 +166,7 @@ func TestACrossSitePostIsRefused(t *testing.T) {
 		}
 		p.wantTold(t)
 
-		h.drains("/sessions/"+p.id+"/drain", header("Origin", "http://127.0.0.1:8081"), header("Sec-Fetch-Site", "same-origin"))
+		h.drains("/sessions/"+p.ID+"/drain", header("Origin", "http://127.0.0.1:8081"), header("Sec-Fetch-Site", "same-origin"))
 	})
 }
 

@@ -40,7 +40,7 @@ func TestASessionIsShownAsItStands(t *testing.T) {
 		h.serve(p)
 		const started = "2000-01-01T00:00:00Z"
 		want := map[string]any{
-			"id": p.id, "kind": "dap", "workflow": "w1", "phase": "serving", "since": started, "started": started, "waits_for": "",
+			"id": p.ID, "kind": "dap", "workflow": "w1", "phase": "serving", "since": started, "started": started, "waits_for": "",
 			"remote": "127.0.0.1:5555", "transport": "websocket", "agent": "127.0.0.1:50052",
 			"received":      map[string]any{"messages": 12.0, "bytes": 3400.0},
 			"sent":          map[string]any{"messages": 40.0, "bytes": 99000.0},
@@ -48,7 +48,7 @@ func TestASessionIsShownAsItStands(t *testing.T) {
 		}
 		check := func() {
 			t.Helper()
-			if got := answer[map[string]any](h, http.StatusOK, http.MethodGet, "/sessions/"+p.id); !reflect.DeepEqual(got, want) {
+			if got := answer[map[string]any](h, http.StatusOK, http.MethodGet, "/sessions/"+p.ID); !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %v\nwant %v", got, want)
 			}
 			type list struct{ Sessions []any }
@@ -58,11 +58,11 @@ func TestASessionIsShownAsItStands(t *testing.T) {
 		}
 		check()
 		time.Sleep(time.Second)
-		h.drains("/sessions/" + p.id + "/drain")
+		h.drains("/sessions/" + p.ID + "/drain")
 		synctest.Wait()
 		want["phase"], want["since"], want["told"], want["waits_for"] = "closing", "2000-01-01T00:00:01Z", "2000-01-01T00:00:01Z", "client"
 		check()
-		h.refuses(http.StatusNotFound, "no such session", http.MethodGet, "/sessions/"+p.id+"x")
+		h.refuses(http.StatusNotFound, "no such session", http.MethodGet, "/sessions/"+p.ID+"x")
 	})
 }
 
@@ -96,7 +96,7 @@ func inFull(t *testing.T, test func(t *testing.T, h *house)) {
 			}
 			h.serve(p)
 			if p.stops+p.answers > 0 {
-				h.drains("/sessions/" + p.id + "/drain?deadline=1h")
+				h.drains("/sessions/" + p.ID + "/drain?deadline=1h")
 			}
 			time.Sleep(time.Second)
 		}
@@ -275,15 +275,8 @@ func BenchmarkSessions10000(b *testing.B) {
 func TestSessionsAreSelectedByKind(t *testing.T) {
 	in(t, admin.Options{}, func(t *testing.T, h *house) {
 		h.serve(&peer{workflow: "w1"})
-		ticket, err := h.supervisor.Admit(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error)
-		go func() {
-			ended <- ticket.Run(actors.Connection{Kind: "terminal", Workflow: "tty"}, func(ctx context.Context) error { <-ctx.Done(); return nil })
-		}()
-		synctest.Wait()
+		terminal := h.supervisor.Connection(actors.Connection{Kind: "terminal", Workflow: "tty"})
+		terminal.Run(func(ctx context.Context) error { <-ctx.Done(); return nil })
 		list := answer[admin.Sessions](h, http.StatusOK, http.MethodGet, "/sessions?kind=terminal")
 		if workflows(list.Sessions) != "tty" || list.Sessions[0].Kind != "terminal" {
 			t.Errorf("%+v", list)
@@ -291,7 +284,9 @@ func TestSessionsAreSelectedByKind(t *testing.T) {
 		if begun := h.drains("/drain?kind=terminal"); !begun.Part || begun.Sessions != 1 {
 			t.Errorf("%+v", begun)
 		}
-		<-ended
+		if err := terminal.Wait(); err != nil {
+			t.Error(err)
+		}
 		synctest.Wait()
 		if list := answer[admin.Sessions](h, http.StatusOK, http.MethodGet, "/sessions"); workflows(list.Sessions) != "w1" {
 			t.Errorf("%+v", list)
