@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 )
@@ -28,17 +29,9 @@ func BenchmarkObserveASession(b *testing.B) {
 func BenchmarkScrape(b *testing.B) {
 	for _, sessions := range []int{0, 10_000} {
 		b.Run(fmt.Sprint(sessions, " sessions"), func(b *testing.B) {
-			supervisor, err := actors.NewSupervisor(actors.Options{MaxSessions: sessions + 1})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer supervisor.Close()
+			supervisor := actorstest.New(b, actors.Options{MaxSessions: sessions + 1})
 			for range sessions {
-				ticket, err := supervisor.Admit(context.Background())
-				if err != nil {
-					b.Fatal(err)
-				}
-				if _, err := relay.Start(ticket, relay.Session{Client: newClient(), Agent: &agent{}, Transport: "websocket"}); err != nil {
+				if _, err := relay.Start(supervisor.Ticket(), relay.Session{Client: &actorstest.Client{}, Agent: &actorstest.Agent{}, Transport: "websocket"}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -53,17 +46,9 @@ func BenchmarkScrape(b *testing.B) {
 
 // The part of a scrape during which the supervisor does nothing else.
 func BenchmarkSnapshotOf10000Sessions(b *testing.B) {
-	supervisor, err := actors.NewSupervisor(actors.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer supervisor.Close()
+	supervisor := actorstest.New(b, actors.Options{})
 	for range 10_000 {
-		ticket, err := supervisor.Admit(context.Background())
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := relay.Start(ticket, relay.Session{Client: newClient(), Agent: &agent{}}); err != nil {
+		if _, err := relay.Start(supervisor.Ticket(), relay.Session{Client: &actorstest.Client{}, Agent: &actorstest.Agent{}}); err != nil {
 			b.Fatal(err)
 		}
 	}

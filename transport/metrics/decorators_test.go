@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/lease"
@@ -99,7 +100,7 @@ func TestAToolsPanicEndsItsSessionWithItsOwnStack(t *testing.T) {
 				ends <- e
 			}
 		})
-		h.serve(h.tooled).agent.say(runMCP("panics"))
+		h.serve(h.tooled).agentSays(runMCP("panics"))
 		end := <-ends
 		var cause *actors.PanicError
 		if !errors.As(end.Err, &cause) || cause.Value != "in Tool.Run" || !strings.Contains(string(cause.Stack), "metrics_test.tool.Run") {
@@ -129,7 +130,7 @@ func TestACountedLeaserKeepsTheContract(t *testing.T) {
 
 func TestALeaseIsHeldUntilItIsReleasedOrLost(t *testing.T) {
 	m := open(t, quiet())
-	take := func(l *leaser) relay.Lease {
+	take := func(l *actorstest.Leaser) relay.Lease {
 		t.Helper()
 		taken, err := m.Leaser(l).Acquire(t.Context(), "w1", func(error) {})
 		if err != nil {
@@ -142,44 +143,44 @@ func TestALeaseIsHeldUntilItIsReleasedOrLost(t *testing.T) {
 		scraped(t, m).has(t, figures{"lastcall_leases_held": held, "lastcall_leases_lost_total": lost, "lastcall_lease_release_failures_total": unreleased})
 	}
 	ctx, down := t.Context(), errors.New("store down")
-	kept, losing := take(&leaser{}), &leaser{}
+	kept, losing := take(&actorstest.Leaser{}), &actorstest.Leaser{}
 	lostLater := take(losing)
 	heldAndLost(2, 0, 0)
-	losing.lost(nil)
+	losing.Lose(nil)
 	heldAndLost(1, 1, 0)
 	if err := lostLater.Release(ctx); err != nil {
 		t.Error(err)
 	}
 	heldAndLost(1, 1, 0)
-	lostBefore := take(&leaser{early: true})
+	lostBefore := take(&actorstest.Leaser{LostAtOnce: true})
 	heldAndLost(1, 2, 0)
 	_ = lostBefore.Release(ctx)
 	_ = kept.Release(ctx)
 	heldAndLost(0, 2, 0)
-	if err := take(&leaser{releaseErr: down}).Release(ctx); err != down {
+	if err := take(&actorstest.Leaser{OnRelease: actorstest.Call{Err: down}}).Release(ctx); err != down {
 		t.Error(err)
 	}
 	heldAndLost(0, 2, 1)
-	panics(t, "in Lease.Release", func() { _ = take(&leaser{panics: true}).Release(ctx) })
+	panics(t, "in Lease.Release", func() { _ = take(&actorstest.Leaser{OnRelease: actorstest.Call{Panics: true}}).Release(ctx) })
 	heldAndLost(0, 2, 2)
 }
 
 func TestALostLeaseIsToldOnAndCountedOnceBesideItsRelease(t *testing.T) {
 	m := open(t, quiet())
 	var racing sync.WaitGroup
-	told := make(chan error, 100)
+	ranOut, told := errors.New("ran out"), make(chan error, 100)
 	for range cap(told) {
-		store := &leaser{}
+		store := &actorstest.Leaser{}
 		taken, err := m.Leaser(store).Acquire(t.Context(), "w1", func(why error) { told <- why })
 		if err != nil {
 			t.Fatal(err)
 		}
-		racing.Go(func() { store.lost(errCut) })
+		racing.Go(func() { store.Lose(ranOut) })
 		racing.Go(func() { _ = taken.Release(t.Context()) })
 	}
 	racing.Wait()
 	scraped(t, m).has(t, figures{"lastcall_leases_held": 0, "lastcall_leases_lost_total": 100})
-	if len(told) != 100 || <-told != errCut {
+	if len(told) != 100 || <-told != ranOut {
 		t.Errorf("%d sessions were told", len(told))
 	}
 }
@@ -188,7 +189,7 @@ func TestALeaseThatNobodyWaitsForIsNeitherHeldNorUnavailable(t *testing.T) {
 	m := open(t, quiet())
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := m.Leaser(&leaser{err: context.Canceled}).Acquire(gone, "w1", nil); !errors.Is(err, context.Canceled) {
+	if _, err := m.Leaser(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: context.Canceled}}).Acquire(gone, "w1", nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	scraped(t, m).is(t, figures{`lastcall_lease_acquisitions_total{result="cancelled"}`: 1}, "lastcall_lease")

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/scripted"
@@ -27,17 +28,13 @@ const patience = 20 * time.Second
 // gateway is all of lastcall on a real port, wired as a server is, with a scripted agent.
 type gateway struct {
 	t          *testing.T
-	supervisor *actors.Supervisor
+	supervisor *actorstest.Supervisor
 	address    string
 }
 
 func openGateway(t *testing.T) *gateway {
 	t.Helper()
-	supervisor, err := actors.NewSupervisor(actors.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(supervisor.Close)
+	supervisor := actorstest.New(t, actors.Options{})
 	inProcess := bufconn.Listen(1 << 20)
 	pool, err := transport.NewPool(transport.PoolOptions{
 		Target: "passthrough:///agent",
@@ -50,7 +47,7 @@ func openGateway(t *testing.T) *gateway {
 	}
 	m := open(t, metrics.Options{Snapshot: supervisor.Snapshot, Pool: pool.Stats, Version: "v1"})
 	t.Cleanup(supervisor.Listen(m.Observe))
-	handler := &transport.Handler{Supervisor: supervisor, Agents: pool, Refused: m.Refused}
+	handler := &transport.Handler{Supervisor: supervisor.Supervisor, Agents: pool, Refused: m.Refused}
 	mux := http.NewServeMux()
 	mux.Handle("GET /ws", handler)
 	mux.Handle("POST /workflows/{id}/execute", handler.Execute())
@@ -62,9 +59,7 @@ func openGateway(t *testing.T) *gateway {
 	agent := scripted.New(scripted.Options{Steps: []scripted.Step{scripted.Checkpoint("begun"), scripted.Wait()}})
 	serve := actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, inProcess) })
 	for _, service := range []actors.Service{serve, pool, &transport.HTTPServer{Listener: listener, Handler: mux}} {
-		if err := supervisor.Add("service", actors.AfterSessions, service); err != nil {
-			t.Fatal(err)
-		}
+		supervisor.AddService("service", actors.AfterSessions, service)
 	}
 	return &gateway{t, supervisor, listener.Addr().String()}
 }

@@ -9,13 +9,12 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -24,7 +23,7 @@ import (
 
 // house is a supervisor with its metrics, in a bubble.
 type house struct {
-	*actors.Supervisor
+	*actorstest.Supervisor
 	*metrics.Metrics
 	t       *testing.T
 	options metrics.Options
@@ -33,20 +32,14 @@ type house struct {
 // in runs a test with a house of its own. change may be nil.
 func in(t *testing.T, limits actors.Options, change func(*metrics.Options), test func(t *testing.T, h *house)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		supervisor, err := actors.NewSupervisor(limits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := &house{Supervisor: supervisor, t: t, options: metrics.Options{Snapshot: supervisor.Snapshot, Version: "v1"}}
+	actorstest.Run(t, limits, func(t *testing.T, s *actorstest.Supervisor) {
+		h := &house{Supervisor: s, t: t, options: metrics.Options{Snapshot: s.Snapshot, Version: "v1"}}
 		if change != nil {
 			change(&h.options)
 		}
 		h.Metrics = open(t, h.options)
-		stop := supervisor.Listen(h.Observe)
+		t.Cleanup(s.Listen(h.Observe))
 		test(t, h)
-		supervisor.Close()
-		stop()
 	})
 }
 
@@ -66,165 +59,56 @@ func (h *house) now() figures {
 	return scraped(h.t, h.Metrics)
 }
 
-// joined is a session with its two ends.
-type joined struct {
-	id     string
-	client *client
-	agent  *agent
-}
+// joined is a session whose ends say one thing after the other.
+type joined struct{ *actorstest.Session }
 
 // join starts a session whose client has said nothing. change may be nil.
-func (h *house) join(change func(*relay.Session)) *joined {
+func (h *house) join(change func(*relay.Session)) joined {
 	h.t.Helper()
-	ticket, err := h.Admit(context.Background())
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	j := &joined{client: newClient(), agent: &agent{says: make(chan any)}}
-	parts := relay.Session{Client: j.client, Agent: j.agent, Transport: "websocket"}
-	if change != nil {
-		change(&parts)
-	}
-	if j.id, err = relay.Start(ticket, parts); err != nil {
-		h.t.Fatal(err)
-	}
+	j := joined{h.Session()}
+	j.Transport, j.Decorate = "websocket", change
+	j.Join()
 	synctest.Wait()
 	return j
 }
 
 // serve starts a session that has come to where messages flow.
-func (h *house) serve(change func(*relay.Session)) *joined {
+func (h *house) serve(change func(*relay.Session)) joined {
 	h.t.Helper()
 	j := h.join(change)
-	j.client.say(startRequest("w1"))
+	j.clientSays(actorstest.StartRequest("w1"))
 	return j
 }
 
-// client is one in memory. A message from it counts 10 bytes, one to it 100.
-type client struct {
-	mute   bool // doesn't answer a close frame
-	panics bool // in Send
-	bad    map[actors.BadInput]int
-
-	says           chan any // *dap.ClientEvent or error
-	cut            chan struct{}
-	abort          sync.Once
-	received, sent atomic.Uint64
-}
-
-var errCut = errors.New("connection cut")
-
-func newClient() *client { return &client{says: make(chan any, 16), cut: make(chan struct{})} }
-
-func (c *client) say(what any) {
-	c.says <- what
+// clientSays has the client say something.
+func (j joined) clientSays(event *dap.ClientEvent) {
+	j.Client.Say(event)
 	synctest.Wait()
 }
 
-func (c *client) Receive() (*dap.ClientEvent, error) {
-	select {
-	case said := <-c.says:
-		if err, failed := said.(error); failed {
-			return nil, err
-		}
-		c.received.Add(1)
-		return said.(*dap.ClientEvent), nil
-	case <-c.cut:
-		return nil, errCut
-	}
-}
-
-func (c *client) Send(*dap.Action) error {
-	if c.panics {
-		panic("in Client.Send")
-	}
-	c.sent.Add(1)
-	return nil
-}
-
-func (c *client) Close(int, string) error {
-	if c.mute {
-		<-c.cut
-	}
-	return nil
-}
-
-func (c *client) Abort() { c.abort.Do(func() { close(c.cut) }) }
-
-func (c *client) BadInput() map[actors.BadInput]int { return c.bad }
-
-func (c *client) Traffic() actors.Traffic {
-	received, sent := c.received.Load(), c.sent.Load()
-	return actors.Traffic{
-		Received: actors.Flow{Messages: received, Bytes: 10 * received},
-		Sent:     actors.Flow{Messages: sent, Bytes: 100 * sent},
-	}
-}
-
-// agent is a session's agent, and its stream.
-type agent struct {
-	ignores bool          // stopWorkflow
-	opens   time.Duration // what it takes to open
-	stops   time.Duration // what it takes to stop
-	openErr error
-
-	ctx  context.Context
-	says chan any // *dap.Action or error
-}
-
-func (a *agent) Open(ctx context.Context) (relay.Stream, error) {
-	time.Sleep(a.opens)
-	a.ctx = ctx
-	return a, a.openErr
-}
-
-// say brings an action, or the stream's end, to the session.
-func (a *agent) say(what any) {
-	select {
-	case a.says <- what:
-	case <-a.ctx.Done():
-	}
+// agentSays has the agent say something.
+func (j joined) agentSays(action *dap.Action) {
+	j.Stream().Say(action)
 	synctest.Wait()
 }
 
-func (a *agent) Send(ev *dap.ClientEvent) error {
-	if ev.GetStopWorkflow() != nil && !a.ignores {
-		go func() {
-			time.Sleep(a.stops)
-			select {
-			case a.says <- errors.New("UNAVAILABLE: interrupted"):
-			case <-a.ctx.Done():
-			}
-		}()
-	}
-	return nil
+// clientEnds ends the client's side.
+func (j joined) clientEnds(err error) {
+	j.Client.End(err)
+	synctest.Wait()
 }
 
-func (a *agent) Receive() (*dap.Action, error) {
-	select {
-	case said := <-a.says:
-		if err, ended := said.(error); ended {
-			return nil, err
-		}
-		return said.(*dap.Action), nil
-	case <-a.ctx.Done():
-		return nil, a.ctx.Err()
-	}
+// agentEnds ends the agent's stream.
+func (j joined) agentEnds(err error) {
+	j.Stream().End(err)
+	synctest.Wait()
 }
 
 // completes ends the workflow in order.
-func (j *joined) completes() { j.agent.say(io.EOF) }
+func (j joined) completes() { j.agentEnds(io.EOF) }
 
 // closes has the client close with a code.
-func (j *joined) closes(code int) { j.client.say(&actors.ClosedError{Code: code}) }
-
-func startRequest(workflow string) *dap.ClientEvent {
-	return &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{WorkflowID: workflow}}}
-}
-
-func heartbeat() *dap.ClientEvent {
-	return &dap.ClientEvent{Response: &dap.ClientEvent_Heartbeat{Heartbeat: &dap.HeartbeatRequest{}}}
-}
+func (j joined) closes(code int) { j.clientEnds(&actors.ClosedError{Code: code}) }
 
 // mkdir is an action for the client.
 func mkdir() *dap.Action { return &dap.Action{Action: &dap.Action_Mkdir{Mkdir: &dap.Mkdir{}}} }
@@ -289,38 +173,8 @@ func track(id string) *dap.Action {
 // tooled gives a session the tool, timed.
 func (h *house) tooled(parts *relay.Session) { parts.Tools = h.Tools([]relay.Tool{tool{}}) }
 
-// leaser gives leases as it is told.
-type leaser struct {
-	err        error
-	releaseErr error
-	panics     bool // in Release
-	early      bool // the lease is lost before Acquire returns
-	lost       func(error)
-}
-
-func (l *leaser) Acquire(_ context.Context, _ string, lost func(error)) (relay.Lease, error) {
-	if l.err != nil {
-		return nil, l.err
-	}
-	if l.lost = lost; l.early {
-		lost(errors.New("ran out"))
-	}
-	return l, nil
-}
-
-func (l *leaser) Token() uint64 { return 1 }
-
-func (l *leaser) Confirm(context.Context) error { return nil }
-
-func (l *leaser) Release(context.Context) error {
-	if l.panics {
-		panic("in Lease.Release")
-	}
-	return l.releaseErr
-}
-
 // leased leases a session's workflow with l, counted.
-func (h *house) leased(l *leaser) func(*relay.Session) {
+func (h *house) leased(l *actorstest.Leaser) func(*relay.Session) {
 	return func(parts *relay.Session) { parts.Leaser = h.Leaser(l) }
 }
 
@@ -336,13 +190,6 @@ func ask(t *testing.T, handler http.Handler, method string, header ...string) {
 	if answer.Code < 400 {
 		t.Errorf("answered %d", answer.Code)
 	}
-}
-
-type dapAction = dap.Action
-
-// answer is a client's to the action with that ID.
-func answer(id string) *dap.ClientEvent {
-	return &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: &dap.ActionResponse{RequestID: id}}}
 }
 
 // authorizer decides with a function.

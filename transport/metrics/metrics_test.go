@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
@@ -82,17 +83,17 @@ func TestSessionsAreCountedWhereTheyAre(t *testing.T) {
 		h.join(http1)
 		h.serve(nil)
 		stopping := h.serve(nil)
-		stopping.agent.ignores = true
+		stopping.Agent.OnStop.Hangs = true
 		stopping.closes(1000)
 		closing := h.serve(func(s *relay.Session) { s.Transport = "smoke" })
-		closing.client.mute = true
+		closing.Client.OnClose.Hangs = true
 		closing.completes()
 		if _, err := h.Admit(t.Context()); err != nil {
 			t.Error(err)
 		}
 		busy := h.serve(h.tooled)
-		busy.agent.say(runHTTP("waits-1"))
-		busy.agent.say(runHTTP("waits-2"))
+		busy.agentSays(runHTTP("waits-1"))
+		busy.agentSays(runHTTP("waits-2"))
 		h.now().is(t, figures{
 			`lastcall_sessions{kind="dap",phase="opening",transport="websocket"}`:  1,
 			`lastcall_sessions{kind="dap",phase="opening",transport="http"}`:       1,
@@ -110,15 +111,15 @@ func TestWhatHasPassedNeverShrinks(t *testing.T) {
 		want := make(figures)
 		for range 3 {
 			s := h.serve(nil)
-			s.agent.say(mkdir())
-			s.client.say(heartbeat())
+			s.agentSays(mkdir())
+			s.clientSays(actorstest.Heartbeat(0))
 			want.passed(2, 1)
 			h.now().has(t, want) // while it lives
 			s.completes()
 			h.now().has(t, want) // and after
 		}
 		given := h.serve(nil) // one that is given up, and isn't there any more
-		given.client.mute, given.agent.ignores = true, true
+		given.Client.OnClose.Hangs, given.Agent.OnStop.Hangs = true, true
 		want.passed(1, 0)
 		h.now().has(t, want)
 		_, _ = h.Drain(t.Context(), actors.Drain{Deadline: time.Now()})
@@ -130,7 +131,7 @@ func TestADrainIsSeenWhileItGoesOn(t *testing.T) {
 	const of = "lastcall_drain"
 	in(t, actors.Options{}, nil, func(t *testing.T, h *house) {
 		for range 3 {
-			h.serve(nil).agent.stops = 5 * time.Second
+			h.serve(nil).Agent.OnStop.Takes = 5 * time.Second
 		}
 		h.now().is(t, nil, of)
 		soon, late := time.Now().Add(time.Minute), time.Now().Add(2*time.Minute)
@@ -170,9 +171,9 @@ func TestADrainIsSeenWhileItGoesOn(t *testing.T) {
 func TestThePhasesOfASessionAreTimed(t *testing.T) {
 	in(t, actors.Options{}, nil, func(t *testing.T, h *house) {
 		s := h.join(nil)
-		s.agent.opens, s.agent.stops, s.client.mute = 2*time.Second, 3*time.Second, true
+		s.Agent.OnOpen.Takes, s.Agent.OnStop.Takes, s.Client.OnClose.Hangs = 2*time.Second, 3*time.Second, true
 		time.Sleep(time.Second)
-		s.client.say(startRequest("w1"))
+		s.clientSays(actorstest.StartRequest("w1"))
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if _, err := h.Drain(t.Context(), actors.Drain{}); err != nil {
@@ -391,7 +392,7 @@ func hostile(m *metrics.Metrics) {
 		_, _ = timed.Run(context.Background(), runMCP("fails-"+noise()))
 		_, _ = timed.Run(context.Background(), &dap.Action{RequestID: "fails-" + noise()})
 	}
-	_, _ = m.Leaser(&leaser{err: errors.New(noise())}).Acquire(context.Background(), noise(), func(error) {})
+	_, _ = m.Leaser(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: errors.New(noise())}}).Acquire(context.Background(), noise(), func(error) {})
 }
 
 func noise() string { return fmt.Sprintf("%x", rand.Uint64()) }

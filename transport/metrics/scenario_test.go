@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
+	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/metrics"
@@ -45,21 +47,21 @@ func ends(h *house, want figures) {
 	h.serve(nil).closes(1001)
 	h.serve(nil).closes(1005)
 	h.serve(nil).closes(3333)
-	h.serve(nil).client.say(errors.New("connection reset"))
-	h.serve(nil).agent.say(&actors.Fault{Code: 4400, Reason: "no such flow"})
-	h.serve(nil).agent.say(&actors.Fault{Code: 1009, Reason: "too large"})
-	h.serve(nil).agent.say(&actors.Fault{Code: 4999, Reason: "an embedder's own"})
-	h.serve(nil).agent.say(errors.New("broken"))
-	h.serve(nil).agent.say(relay.AgentUnavailable(nil))
+	h.serve(nil).clientEnds(errors.New("connection reset"))
+	h.serve(nil).agentEnds(&actors.Fault{Code: 4400, Reason: "no such flow"})
+	h.serve(nil).agentEnds(&actors.Fault{Code: 1009, Reason: "too large"})
+	h.serve(nil).agentEnds(&actors.Fault{Code: 4999, Reason: "an embedder's own"})
+	h.serve(nil).agentEnds(errors.New("broken"))
+	h.serve(nil).agentEnds(relay.AgentUnavailable(nil))
 	stubborn := h.serve(nil)
-	stubborn.agent.ignores = true
+	stubborn.Agent.OnStop.Hangs = true
 	stubborn.closes(1000)
 	talkative := h.serve(nil)
 	for range 3 {
-		talkative.client.say(heartbeat())
-		talkative.agent.say(mkdir())
+		talkative.clientSays(actorstest.Heartbeat(0))
+		talkative.agentSays(mkdir())
 	}
-	talkative.agent.say(mkdir())
+	talkative.agentSays(mkdir())
 	talkative.completes()
 	time.Sleep(20 * time.Second)
 	synctest.Wait()
@@ -112,11 +114,11 @@ func refuses(h *house, want figures) {
 	for range 3 {
 		ask(h.t, upgrades(going, nil), "GET")
 	}
-	ask(h.t, upgrades(h.Supervisor, &grant.Denied{Status: 401}), "GET")
-	ask(h.t, upgrades(h.Supervisor, errors.New("endpoint down")), "GET")
-	ask(h.t, upgrades(h.Supervisor, nil), "GET")
-	ask(h.t, upgrades(h.Supervisor, nil).Execute(), "POST", "Origin", "https://elsewhere")
-	ask(h.t, upgrades(h.Supervisor, nil).Execute(), "POST")
+	ask(h.t, upgrades(h.Supervisor.Supervisor, &grant.Denied{Status: 401}), "GET")
+	ask(h.t, upgrades(h.Supervisor.Supervisor, errors.New("endpoint down")), "GET")
+	ask(h.t, upgrades(h.Supervisor.Supervisor, nil), "GET")
+	ask(h.t, upgrades(h.Supervisor.Supervisor, nil).Execute(), "POST", "Origin", "https://elsewhere")
+	ask(h.t, upgrades(h.Supervisor.Supervisor, nil).Execute(), "POST")
 	h.Refused("a reason of next year")
 
 	for reason, n := range map[string]float64{
@@ -132,35 +134,31 @@ func refuses(h *house, want figures) {
 
 // limited is another supervisor that has given ada one ticket.
 func limited(h *house, limits actors.Options) *actors.Supervisor {
-	supervisor, err := actors.NewSupervisor(limits)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(supervisor.Close)
+	supervisor := actorstest.New(h.t, limits)
 	if _, err := supervisor.AdmitAs(context.Background(), "ada"); err != nil {
 		h.t.Fatal(err)
 	}
-	return supervisor
+	return supervisor.Supervisor
 }
 
 // calls: tool calls of every kind end in every way.
 func calls(h *house, want figures) {
 	s := h.serve(h.tooled)
-	s.agent.say(runHTTP("works"))
-	s.agent.say(runHTTP("works-too"))
-	s.agent.say(runHTTP("answers"))
-	s.agent.say(runHTTP("late")) // is cut by the time limit
-	s.agent.say(runMCP("fails"))
-	s.agent.say(runMCP("says"))
-	s.agent.say(runMCP("nothing"))
-	s.agent.say(track("works-3"))
-	s.agent.say(&dapAction{RequestID: "fails-other"})
+	s.agentSays(runHTTP("works"))
+	s.agentSays(runHTTP("works-too"))
+	s.agentSays(runHTTP("answers"))
+	s.agentSays(runHTTP("late")) // is cut by the time limit
+	s.agentSays(runMCP("fails"))
+	s.agentSays(runMCP("says"))
+	s.agentSays(runMCP("nothing"))
+	s.agentSays(track("works-3"))
+	s.agentSays(&dap.Action{RequestID: "fails-other"})
 	time.Sleep(time.Minute)
 	synctest.Wait()
-	s.agent.say(track("waits")) // is cut by the session's end
+	s.agentSays(track("waits")) // is cut by the session's end
 	s.closes(1000)
 	panicking := h.serve(h.tooled)
-	panicking.agent.say(runMCP("panics"))
+	panicking.agentSays(runMCP("panics"))
 
 	for series, n := range map[string]float64{
 		`kind="runHTTPRequest",result="ok"`:                   2,
@@ -194,13 +192,13 @@ func calls(h *house, want figures) {
 
 // leases are taken, refused, lost, and not released.
 func leases(h *house, want figures) {
-	h.serve(h.leased(&leaser{})).completes()
-	h.serve(h.leased(&leaser{releaseErr: errors.New("store down")})).completes()
-	h.serve(h.leased(&leaser{err: relay.LeaseHeld(nil)}))
-	h.serve(h.leased(&leaser{err: &actors.Fault{Code: 1013, Reason: "workflow lease unavailable, try again"}}))
-	losing := &leaser{}
+	h.serve(h.leased(&actorstest.Leaser{})).completes()
+	h.serve(h.leased(&actorstest.Leaser{OnRelease: actorstest.Call{Err: errors.New("store down")}})).completes()
+	h.serve(h.leased(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: relay.LeaseHeld(nil)}}))
+	h.serve(h.leased(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: &actors.Fault{Code: 1013, Reason: "workflow lease unavailable, try again"}}}))
+	losing := &actorstest.Leaser{}
 	h.serve(h.leased(losing))
-	losing.lost(errors.New("taken"))
+	losing.Lose(errors.New("taken"))
 	synctest.Wait()
 
 	want[`lastcall_lease_acquisitions_total{result="acquired"}`] += 3
@@ -224,14 +222,14 @@ func leases(h *house, want figures) {
 // misreads: what was wrong with messages.
 func misreads(h *house, want figures) {
 	bad := h.serve(nil)
-	bad.client.bad = map[actors.BadInput]int{relay.UnknownField: 5, relay.UnknownEvent: 2, "a kind of next year": 1}
-	bad.client.say(answer("nobody asked"))
-	bad.agent.say(&dapAction{RequestID: "twice"})
-	bad.agent.say(&dapAction{RequestID: "twice"})
+	bad.Client.Bad = map[actors.BadInput]int{relay.UnknownField: 5, relay.UnknownEvent: 2, "a kind of next year": 1}
+	bad.clientSays(actorstest.Answer("nobody asked"))
+	bad.agentSays(&dap.Action{RequestID: "twice"})
+	bad.agentSays(&dap.Action{RequestID: "twice"})
 	bad.completes()
-	h.serve(nil).client.say(&actors.Fault{Code: 1007, Reason: "not a ClientEvent"})
-	h.serve(nil).client.say(&actors.Fault{Code: 1009, Reason: "message over 4 MiB"})
-	h.join(nil).client.say(heartbeat())
+	h.serve(nil).clientEnds(&actors.Fault{Code: 1007, Reason: "not a ClientEvent"})
+	h.serve(nil).clientEnds(&actors.Fault{Code: 1009, Reason: "message over 4 MiB"})
+	h.join(nil).clientSays(actorstest.Heartbeat(0))
 
 	for kind, n := range map[string]float64{
 		"unknown_field": 5, "unknown_event": 2, "other": 1, "unknown_request": 1, "duplicate_request": 1,
@@ -257,8 +255,8 @@ func misreads(h *house, want figures) {
 func panicsEverywhere(h *house, want figures) {
 	for _, change := range []func(*relay.Session){nil, h.tooled} {
 		s := h.serve(change)
-		s.client.panics = true
-		s.agent.say(mkdir())
+		s.Client.OnSend.Panics = true
+		s.agentSays(mkdir())
 	}
 	serve := actors.ServiceFunc(func(context.Context) error { panic("in Service.Serve") })
 	if err := h.Add("broken", actors.AfterSessions, serve); err != nil {
@@ -293,12 +291,12 @@ func drains(h *house, want figures) {
 		synctest.Wait()
 	}
 	ready := h.serve(nil)
-	ready.agent.stops = 2 * time.Second
-	drain(actors.Drain{Only: &actors.Selection{IDs: []string{ready.id}}}, 20)
+	ready.Agent.OnStop.Takes = 2 * time.Second
+	drain(actors.Drain{Only: &actors.Selection{IDs: []string{ready.ID}}}, 20)
 	deaf := h.serve(nil)
-	deaf.client.mute, deaf.agent.ignores = true, true
-	drain(actors.Drain{Only: &actors.Selection{IDs: []string{deaf.id}}}, 1)
-	h.serve(nil).agent.stops = 4 * time.Second
+	deaf.Client.OnClose.Hangs, deaf.Agent.OnStop.Hangs = true, true
+	drain(actors.Drain{Only: &actors.Selection{IDs: []string{deaf.ID}}}, 1)
+	h.serve(nil).Agent.OnStop.Takes = 4 * time.Second
 	drain(actors.Drain{Delay: 3 * time.Second, Standby: true}, 20)
 	if err := h.Resume(context.Background()); err != nil {
 		h.t.Error(err)

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -44,7 +45,7 @@ const (
 // watched is a supervisor with the tracing under test, and nothing else unless a test adds it.
 type watched struct {
 	t          *testing.T
-	supervisor *actors.Supervisor
+	supervisor *actorstest.Supervisor
 	tracing    *tracing.Tracing
 
 	mu   sync.Mutex
@@ -53,18 +54,14 @@ type watched struct {
 
 func watch(t *testing.T, endpoint string) *watched {
 	t.Helper()
-	w := &watched{t: t}
+	w := &watched{t: t, supervisor: actorstest.New(t, actors.Options{})}
 	var err error
 	w.tracing, err = tracing.New(context.Background(), tracing.Options{Endpoint: endpoint, Version: "v1.2.3", OnError: w.tell})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.supervisor, err = actors.NewSupervisor(actors.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.supervisor.Close)
-	w.add("tracing", actors.AfterSessions, w.tracing)
-	w.tracing.Follow(w.supervisor)
+	w.supervisor.AddService("tracing", actors.AfterSessions, w.tracing)
+	w.tracing.Follow(w.supervisor.Supervisor)
 	return w
 }
 
@@ -81,13 +78,6 @@ func (w *watched) errors() []error {
 	return slices.Clone(w.told)
 }
 
-func (w *watched) add(name string, stage actors.Stage, run actors.Service) {
-	w.t.Helper()
-	if err := w.supervisor.Add(name, stage, run); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // broadcast says what a supervisor with sessions would say.
 func (w *watched) broadcast(events ...any) {
 	for _, event := range events {
@@ -98,11 +88,7 @@ func (w *watched) broadcast(events ...any) {
 // drain drains everything, after which all spans have been exported.
 func (w *watched) drain(limit time.Duration) *actors.Report {
 	w.t.Helper()
-	report, err := w.supervisor.Drain(context.Background(), actors.Drain{Deadline: time.Now().Add(limit)})
-	if err != nil {
-		w.t.Errorf("the drain ends with: %v", err)
-	}
-	return report
+	return w.supervisor.Drained(actorstest.Within(limit))
 }
 
 // request is a client's, with headers in pairs.
@@ -141,17 +127,17 @@ func open(t *testing.T, endpoint string, f furniture) *house {
 	agents, clients := listen(t), listen(t)
 	f.agent.Observe = h.observe
 	agent := scripted.New(f.agent)
-	h.add("agent", actors.AfterSessions, actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, agents) }))
+	h.supervisor.AddService("agent", actors.AfterSessions, actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, agents) }))
 	pool, err := transport.NewPool(transport.PoolOptions{Target: agents.Addr().String(), Name: "scripted", Interceptor: tracing.Interceptor})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.add("pool", actors.AfterSessions, pool)
-	handler := &transport.Handler{Supervisor: h.supervisor, Agents: pool, Context: h.tracing.Context}
+	h.supervisor.AddService("pool", actors.AfterSessions, pool)
+	handler := &transport.Handler{Supervisor: h.supervisor.Supervisor, Agents: pool, Context: h.tracing.Context}
 	if f.tools != nil {
 		handler.Tools = func(*grant.Grant, *http.Request) []relay.Tool { return h.tracing.Tools(f.tools()) }
 	}
-	h.add("http", actors.AfterSessions, &transport.HTTPServer{Listener: clients, Handler: handler})
+	h.supervisor.AddService("http", actors.AfterSessions, &transport.HTTPServer{Listener: clients, Handler: handler})
 	h.url = "ws://" + clients.Addr().String()
 	return h
 }

@@ -48,7 +48,7 @@ func TestAReceiverThatNeverAnswersIsNotWaitedForPastHalfOfTheTime(t *testing.T) 
 	r.behave(true, false)
 	w := watch(t, "http://"+r.address)
 	w.session("a")
-	w.add("slow", actors.WithSessions, actors.ServiceFunc(func(ctx context.Context) error {
+	w.supervisor.AddService("slow", actors.WithSessions, actors.ServiceFunc(func(ctx context.Context) error {
 		<-ctx.Done()
 		time.Sleep(2500 * time.Millisecond)
 		return nil
