@@ -13,7 +13,7 @@ import (
 // far. Once the supervisor is closed there is nothing left of any session:
 //
 //   - no actor of a session or a service
-//   - each session has acknowledged its end, once
+//   - each session has ended, once
 //
 // and for each [Session], whatever has happened to it:
 //
@@ -27,7 +27,7 @@ func (s *Supervisor) Amiss() (wrong []string) {
 	for _, pid := range s.Actors() {
 		wrong = append(wrong, fmt.Sprintf("actor %s is left", pid.ID))
 	}
-	wrong = append(wrong, s.unacknowledged()...)
+	wrong = append(wrong, s.unended()...)
 	outcomes := make(map[string]actors.Outcome)
 	for _, e := range s.Ended() {
 		outcomes[e.ID] = e.Outcome
@@ -43,23 +43,21 @@ func (s *Supervisor) Amiss() (wrong []string) {
 	return wrong
 }
 
-// unacknowledged: a supervisor that ended early leaves acknowledgements without a receiver. One that gave
-// a session up has told of its end, whose acknowledgement may come later.
-func (s *Supervisor) unacknowledged() (wrong []string) {
-	told, late := make(map[string]int), make(map[string]int)
+// unended: a supervisor that was poisoned tells of no ends any more; what its sessions tell it is lost.
+func (s *Supervisor) unended() (wrong []string) {
+	told, lost := make(map[string]int), make(map[string]int)
 	for _, e := range s.Ended() {
 		told[e.ID]++
 	}
 	for _, e := range Heard[actor.DeadLetterEvent](s) {
 		if m, ok := e.Message.(actors.Stopped); ok {
-			late[m.ID]++
+			lost[m.ID]++
 		}
 	}
-	sessions := s.PID().ID + "/session/"
 	for _, e := range Heard[actor.ActorStartedEvent](s) {
-		id, is := strings.CutPrefix(e.PID.ID, sessions)
-		if is && (told[id] > 1 || late[id] > 1 || told[id]+late[id] == 0) {
-			wrong = append(wrong, fmt.Sprintf("session %s acknowledged its end %d times", id, told[id]+late[id]))
+		id, is := strings.CutPrefix(e.PID.ID, s.PID().ID+"/session/")
+		if is && (told[id] > 1 || told[id]+lost[id] == 0) {
+			wrong = append(wrong, fmt.Sprintf("session %s has ended %d times", id, told[id]))
 		}
 	}
 	return wrong
