@@ -63,10 +63,8 @@ func inGateway(t *testing.T, s setting, test func(t *testing.T, g *gateway)) {
 func open(t *testing.T, s setting) *gateway {
 	t.Helper()
 	g := &gateway{t: t, clients: newMemory(), agents: newMemory(), stopped: make(chan actors.SessionStopped, 100)}
+	g.supervisor = actorstest.New(t, s.limits).Supervisor
 	var err error
-	if g.supervisor, err = actors.NewSupervisor(s.limits); err != nil {
-		t.Fatal(err)
-	}
 	g.supervisor.Listen(func(event any) {
 		if e, ok := event.(actors.SessionStopped); ok {
 			g.stopped <- e

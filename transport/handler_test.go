@@ -18,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
 )
 
@@ -184,11 +185,7 @@ func TestAWebSocketOverHTTP2IsRefusedInWords(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		supervisor, err := actors.NewSupervisor(actors.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer supervisor.Close()
+		supervisor := actorstest.New(t, actors.Options{}).Supervisor
 		health := transport.Health(supervisor)
 		want := func(method, path string, status int, body string) {
 			t.Helper()

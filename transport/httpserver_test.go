@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
 )
 
@@ -32,11 +33,7 @@ func inServer(t *testing.T, handler http.HandlerFunc, test func(t *testing.T, su
 func beside(t *testing.T, newServer func() *transport.HTTPServer, test func(*testing.T, *actors.Supervisor, memory, *transport.HTTPServer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		supervisor, err := actors.NewSupervisor(actors.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer supervisor.Close()
+		supervisor := actorstest.New(t, actors.Options{}).Supervisor
 		clients := newMemory()
 		server := newServer()
 		server.Listener = clients

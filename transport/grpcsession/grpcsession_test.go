@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport/grpcsession"
 )
 
@@ -32,10 +33,7 @@ type house struct {
 
 func serve(t *testing.T, limits actors.Options, handle func(grpc.ServerStream) error) *house {
 	t.Helper()
-	supervisor, err := actors.NewSupervisor(limits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	supervisor := actorstest.New(t, limits).Supervisor
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -190,11 +188,7 @@ func TestAStreamWithoutASessionIsRefused(t *testing.T) {
 
 // GracefulStop alone would wait for a stream for ever.
 func TestTheServerStopsByTheEndOfTheDrain(t *testing.T) {
-	supervisor, err := actors.NewSupervisor(actors.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer supervisor.Close()
+	supervisor := actorstest.New(t, actors.Options{}).Supervisor
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport/httpsession"
 )
 
@@ -39,10 +40,7 @@ type house struct {
 
 func serve(t *testing.T, options httpsession.Options, limits actors.Options, next func(h *house, w http.ResponseWriter, r *http.Request)) *house {
 	t.Helper()
-	supervisor, err := actors.NewSupervisor(limits)
-	if err != nil {
-		t.Fatal(err)
-	}
+	supervisor := actorstest.New(t, limits).Supervisor
 	h := &house{Supervisor: supervisor, t: t, begun: make(chan struct{}, 1)}
 	stop := supervisor.Listen(func(event any) {
 		if e, ok := event.(actors.SessionStopped); ok {
@@ -302,11 +300,7 @@ func TestADrainingServerRefuses(t *testing.T) {
 func TestAPanicGoesOn(t *testing.T) {
 	for name, value := range map[string]any{"abort": http.ErrAbortHandler, "defect": "in a handler"} {
 		t.Run(name, func(t *testing.T) {
-			supervisor, err := actors.NewSupervisor(actors.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer supervisor.Close()
+			supervisor := actorstest.New(t, actors.Options{}).Supervisor
 			var ended []actors.SessionStopped
 			stop := supervisor.Listen(func(event any) {
 				if e, ok := event.(actors.SessionStopped); ok {
@@ -333,11 +327,7 @@ func TestAPanicGoesOn(t *testing.T) {
 
 // The server's own time limits are for plain requests.
 func TestASessionOutlastsTheServersTimeouts(t *testing.T) {
-	supervisor, err := actors.NewSupervisor(actors.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer supervisor.Close()
+	supervisor := actorstest.New(t, actors.Options{}).Supervisor
 	server := httptest.NewUnstartedServer(httpsession.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(200 * time.Millisecond)
 		_, _ = io.WriteString(w, "late")

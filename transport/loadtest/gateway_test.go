@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
 	"github.com/lastcall-go/lastcall/transport/scripted"
@@ -31,10 +32,7 @@ type gateway struct {
 
 func serve(t *testing.T, agent *scripted.Agent, options actors.Options) *gateway {
 	t.Helper()
-	supervisor, err := actors.NewSupervisor(options)
-	if err != nil {
-		t.Fatal(err)
-	}
+	supervisor := actorstest.New(t, options).Supervisor
 	pool, err := transport.NewPool(transport.PoolOptions{Target: serveAgent(t, agent)})
 	if err != nil {
 		t.Fatal(err)
