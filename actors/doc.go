@@ -61,4 +61,9 @@
 // The package logs nothing. What happens goes out as events on the engine's event stream
 // ([SessionStarted], [SessionStopped], [DrainProgress] and so on); [Supervisor.Listen] brings them
 // to a function. How everything stands at one moment, each session and each drain, is a [Snapshot].
+//
+// # Testing
+//
+// Package actorstest has a supervisor, clients, agents and services for your own tests: hours of a session
+// and its drain take no time, and each test checks in the end that nothing is left.
 package actors

@@ -71,7 +71,7 @@ func wantFailed(t *testing.T, want string, test func(s *actorstest.Supervisor)) 
 
 // The parts of a session that break its promises, each around one that keeps them.
 type (
-	tellsNobody   struct{ *actorstest.Client }
+	neverTells    struct{ *actorstest.Client }
 	tellsTwice    struct{ *actorstest.Client }
 	cutsNothing   struct{ *actorstest.Client }
 	talksOn       struct{ *actorstest.Agent }
@@ -88,7 +88,7 @@ type (
 	}
 )
 
-func (tellsNobody) Close(int, string) error { return nil }
+func (neverTells) Close(int, string) error { return nil }
 
 func (c tellsTwice) Close(code int, reason string) error {
 	return errors.Join(c.Client.Close(code, reason), c.Client.Close(code, reason))
@@ -134,7 +134,7 @@ func (l releasesLease) Release(ctx context.Context) (err error) {
 
 func TestABrokenPromiseOfASessionFailsItsTest(t *testing.T) {
 	for want, breaks := range map[string]func(s *actorstest.Session, parts *relay.Session){
-		"the client was not told":                        func(s *actorstest.Session, parts *relay.Session) { parts.Client = tellsNobody{s.Client} },
+		"the client was not told":                        func(s *actorstest.Session, parts *relay.Session) { parts.Client = neverTells{s.Client} },
 		"the client was told twice":                      func(s *actorstest.Session, parts *relay.Session) { parts.Client = tellsTwice{s.Client} },
 		"the connection was not cut":                     func(s *actorstest.Session, parts *relay.Session) { parts.Client = cutsNothing{s.Client} },
 		"a message to the agent followed stopWorkflow":   func(s *actorstest.Session, parts *relay.Session) { parts.Agent = talksOn{s.Agent} },

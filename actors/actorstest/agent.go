@@ -25,7 +25,7 @@ var ErrInterrupted = errors.New("UNAVAILABLE: workflow execution interrupted")
 //	agent got heartbeat TIMESTAMP
 //	agent got ID [ERROR]            the answer to the action of this requestID
 //	agent ended                     Receive has returned the stream's end
-//	agent cancelled                 the stream's context was done before
+//	agent cancelled                 the stream's context was done before; may come after later lines
 //	opening cancelled               the context was done before Open had returned
 type Agent struct {
 	Journal *Journal // nil: nothing is noted

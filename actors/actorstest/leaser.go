@@ -54,7 +54,7 @@ func (l *Leaser) Acquire(ctx context.Context, workflow string, lost func(error))
 	return &lease{l, l.token}, nil
 }
 
-// Lose tells the session that took a lease last that the lease is lost.
+// Lose tells the session that took a lease last that the lease is lost. A lease must have been taken.
 func (l *Leaser) Lose(err error) {
 	l.mu.Lock()
 	lost := l.lost

@@ -131,7 +131,7 @@ func (b *networkBuffer) change(f func()) {
 	b.changed.Broadcast()
 }
 
-// wakeAt moves a deadline. A timer that fires late wakes somebody for nothing, and does no harm.
+// wakeAt moves a deadline. A timer that fires late wakes a goroutine for nothing, and does no harm.
 func (b *networkBuffer) wakeAt(t time.Time, d *deadline) {
 	b.change(func() {
 		d.at = t
