@@ -335,3 +335,20 @@ func TestThePackageCommentShowsRealTests(t *testing.T) {
 		t.Errorf("%d tests are shown", shown)
 	}
 }
+
+func TestALeaseIsHeldUnlessATestSaysOtherwise(t *testing.T) {
+	leaser, lost := &actorstest.Leaser{}, errors.New("lost")
+	for token := uint64(1); token < 3; token++ {
+		lease, err := leaser.Acquire(t.Context(), "w1", func(error) {})
+		if err != nil || lease.Token() != token {
+			t.Errorf("token %d, %v", lease.Token(), err)
+		}
+		if err := lease.Confirm(t.Context()); (err == nil) != (token == 1) {
+			t.Errorf("lease %d is confirmed with %v", token, err)
+		}
+		leaser.Confirms(func(context.Context) error { return lost })
+		if err := lease.Confirm(t.Context()); err != lost {
+			t.Errorf("lease %d is confirmed with %v", token, err)
+		}
+	}
+}

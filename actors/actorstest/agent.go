@@ -17,8 +17,8 @@ import (
 var ErrInterrupted = errors.New("UNAVAILABLE: workflow execution interrupted")
 
 // Agent is a [relay.Agent] in memory. Its zero value opens streams that take every message at once and
-// end after stopWorkflow. Its fields may be set before the session starts, and while everything in the
-// bubble is at rest. It notes in its journal:
+// end after stopWorkflow. Set its fields before the session starts.
+// It notes in its journal:
 //
 //	agent got startRequest          Send was called with it; so with any other message:
 //	agent got stopWorkflow REASON

@@ -18,8 +18,8 @@ const (
 var errCut = errors.New("connection cut")
 
 // Client is a [relay.Client] in memory. Its zero value says nothing, takes every message at once and
-// answers the close frame. Its fields may be set before the session starts, and while everything in the
-// bubble is at rest. It notes in its journal:
+// answers the close frame. Set its fields before the session starts.
+// It notes in its journal:
 //
 //	client got ID           Send was called with the action of this requestID
 //	client told CODE REASON Close was called

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // Leaser is a [relay.Leaser] in memory that gives every lease at once, also one that is held: a store
-// that keeps the leases apart is lease.Memory in package transport/lease. Its fields may be set before the
-// session starts, and while everything in the bubble is at rest. It notes in its journal:
+// that keeps the leases apart is lease.Memory in package transport/lease. Set its fields before the session starts.
+// It notes in its journal:
 //
 //	lease on WORKFLOW taken
 //	lease released
@@ -21,11 +22,12 @@ type Leaser struct {
 	// OnAcquire is interrupted only where it Hangs: a lease that Takes long comes also when nothing waits
 	// for it any more.
 	OnAcquire Call
-	OnConfirm Call // interrupted by its context
 	OnRelease Call // cut short by its context
 
 	// LostAtOnce has a lease be lost before Acquire has returned it.
 	LostAtOnce bool
+
+	confirm atomic.Pointer[func(context.Context) error]
 
 	mu    sync.Mutex
 	token uint64
@@ -62,6 +64,9 @@ func (l *Leaser) Lose(err error) {
 	lost(err)
 }
 
+// Confirms has confirm be called, from now on, where a lease is to be confirmed. Before, each is held.
+func (l *Leaser) Confirms(confirm func(ctx context.Context) error) { l.confirm.Store(&confirm) }
+
 type lease struct {
 	leaser *Leaser
 	token  uint64
@@ -72,11 +77,10 @@ func (l *lease) Token() uint64 { return l.token }
 
 // Confirm implements [relay.Lease].
 func (l *lease) Confirm(ctx context.Context) error {
-	l.leaser.OnConfirm.panics("Lease.Confirm")
-	if !l.leaser.OnConfirm.pass(ctx.Done()) {
-		return ctx.Err()
+	if confirm := l.leaser.confirm.Load(); confirm != nil {
+		return (*confirm)(ctx)
 	}
-	return l.leaser.OnConfirm.Err
+	return nil
 }
 
 // Release implements [relay.Lease].
