@@ -517,7 +517,7 @@ func TestAPanicEndsItsSessionAndNoOther(t *testing.T) {
 			s.Lease().OnRelease.Panics = true
 			s.Serve().Stream().End(io.EOF)
 		}},
-		"telling the client": {"Client.Close", "1000 ", actors.Completed, func(s *actorstest.Session) {
+		"telling the client": {"Client.Close", "1000 ", actors.Failed, func(s *actorstest.Session) {
 			s.Client.OnClose.Panics = true
 			s.Serve().Stream().End(io.EOF)
 		}},

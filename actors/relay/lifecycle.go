@@ -151,7 +151,7 @@ func (t *turn) take(ev event) {
 	case killed:
 		t.kill(ev.end)
 	case panicked:
-		t.fail(ev.end)
+		t.fail(ev)
 	case timedOut:
 		t.timedOut(ev)
 	case startReceived:
@@ -203,20 +203,31 @@ func (t *turn) kill(end ending) {
 	t.release()
 }
 
-// fail ends the session after a panic; a client that was told nothing yet is told of it. The stream
-// is not asked to stop: whoever would have seen its answer may be the one that panicked.
-func (t *turn) fail(end ending) {
-	if t.told || t.cut && t.phase == actors.PhaseClosing {
-		t.cutClient()
-		return
-	}
-	t.end = end
+// fail ends the session after a panic. The agent is not asked to stop: the goroutine that would see its
+// answer may be the one that panicked.
+func (t *turn) fail(ev event) {
+	t.end = t.failure(ev)
 	switch {
 	case t.phase < actors.PhaseClosing:
 		t.severAndClose()
 	case !t.runs(releasing):
 		t.tellClient()
 	}
+}
+
+// failure is how a session ends after a panic. A client that was told nothing yet is told of it.
+func (t *turn) failure(ev event) ending {
+	switch {
+	case t.end.outcome == actors.Killed:
+		return t.end
+	case t.told && ev.done != tellClient && !t.runs(tellClient): // the client knows how it ended
+		return t.end
+	case t.told: // a close frame was under way, and may be lost
+		return ending{outcome: actors.Failed}
+	case t.cut: // the code is the client's own, if there is one
+		return ending{actors.Failed, t.end.code, t.end.reason}
+	}
+	return ev.end
 }
 
 // timedOut: one that is not armed any more has come too late.

@@ -166,7 +166,8 @@ func (s *session) stopAgent(reason string) message {
 }
 
 // release lets go of the tools, and then of the lease. Each has a quarter of the close timeout of
-// its own, so that a tool that hangs costs the lease nothing; at least half is left to the client.
+// its own, so that a tool that hangs costs the lease nothing; at least half is left to the client. A
+// tool's panic costs the lease nothing either, and then fails the session.
 func (s *session) release() message {
 	share := s.place.CloseTimeout / 4
 	forTools, cancel := context.WithTimeout(context.Background(), share)
@@ -180,7 +181,12 @@ func (s *session) release() message {
 		defer cancel()
 		errs = append(errs, lease.Release(forLease))
 	}
-	return message{event: event{kind: released, done: releasing}, err: errors.Join(errs...)}
+	ended := event{kind: released, done: releasing}
+	err := errors.Join(errs...)
+	if errors.As(err, new(*actors.PanicError)) {
+		ended.kind, ended.end = panicked, internalError
+	}
+	return message{event: ended, err: err}
 }
 
 func (s *session) tellClient(end ending) message {

@@ -144,8 +144,8 @@ func (s *session) take(m message) {
 	case agentOpened:
 		s.agent, s.start = m.stream, nil
 	}
-	if s.err == nil && !s.life.expects(m.kind) {
-		s.err = m.err
+	if !s.life.expects(m.kind) {
+		s.fault(m.err)
 	}
 	s.step(m.event)
 }
@@ -265,20 +265,25 @@ func (s *session) panicked(v any) {
 			s.engine.Poison(s.self)
 		}
 	}()
-	if s.err == nil {
-		s.err = actors.NewPanicError(v)
-	}
+	s.fault(actors.NewPanicError(v))
 	s.step(event{kind: panicked, end: internalError})
 }
 
 // guard keeps a panic in somebody else's code from the effects that are still to be done.
 func (s *session) guard(run func()) {
 	defer func() {
-		if v := recover(); v != nil && s.err == nil {
-			s.err = actors.NewPanicError(v)
+		if v := recover(); v != nil {
+			s.fault(actors.NewPanicError(v))
 		}
 	}()
 	run()
+}
+
+// fault keeps the first error, which is the one that the log gets.
+func (s *session) fault(err error) {
+	if s.err == nil {
+		s.err = err
+	}
 }
 
 // stopped is the last thing an actor does; hollywood has taken it off its registry before. If it
@@ -301,7 +306,7 @@ func (s *session) letGo() {
 	s.out.abandon()
 	s.running.Wait()
 	if s.lease != nil || len(s.Tools) > 0 {
-		s.guard(func() { s.release() })
+		s.guard(func() { s.fault(s.release().err) })
 	}
 	s.acknowledge()
 }
@@ -309,6 +314,8 @@ func (s *session) letGo() {
 func (s *session) acknowledge() {
 	s.calls.finish()
 	s.sever() // nothing listens to it any more; a context that is never cancelled is never freed
+	var badInput map[actors.BadInput]int
+	s.guard(func() { badInput = s.requests.counts(s.Client) })
 	s.engine.Send(s.place.Supervisor, actors.Stopped{
 		ID:       s.place.ID,
 		Workflow: s.shownWorkflow(),
@@ -318,7 +325,7 @@ func (s *session) acknowledge() {
 		Err:      s.err,
 
 		ToolCalls: s.calls.count(),
-		BadInput:  s.requests.counts(s.Client),
+		BadInput:  badInput,
 	})
 }
 
