@@ -191,3 +191,30 @@ func TestAConnectionOrServiceThatPanicsInADrainHasFailed(t *testing.T) {
 		}
 	})
 }
+
+// What is reported as the close code is what the client was told, or told the session.
+func TestACodeThatTheClientWasNotToldIsNotReported(t *testing.T) {
+	for name, c := range map[string]struct {
+		leaves error
+		code   int
+	}{
+		"leaves with a code": {&actors.ClosedError{Code: 1000}, 1000},
+		"is lost":            {errCut, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T) {
+				h := open(t, actors.Options{})
+				s := h.prepare()
+				s.agent.stopping = time.Second
+				s.serve()
+				h.send(actors.Drain{})
+				s.client.says <- c.leaves
+				time.Sleep(2 * time.Second)
+				s.hasNot("client told")
+				if end := s.endsAs(actors.Drained); end.Code != c.code || end.Reason != "" {
+					t.Errorf("reported with %d %q, want %d", end.Code, end.Reason, c.code)
+				}
+			})
+		})
+	}
+}

@@ -171,8 +171,7 @@ func (t *turn) take(ev event) {
 	case mustEnd:
 		t.mustEnd(ev)
 	case clientEnded:
-		t.cut = t.cut || ev.gone
-		t.mustEnd(ev)
+		t.clientEnded(ev)
 	case clientTold:
 		t.cutClient()
 	}
@@ -313,6 +312,18 @@ func (t *turn) clientLost(ev event) {
 	t.mustEnd(ev)
 }
 
+// clientEnded: a client that leaves before it was told how the session ends has said so itself, or
+// nothing.
+func (t *turn) clientEnded(ev event) {
+	if ev.gone {
+		if !t.cut && !t.told {
+			t.end.code, t.end.reason = ev.end.code, ev.end.reason
+		}
+		t.cut = true
+	}
+	t.mustEnd(ev)
+}
+
 // mustEnd stops the agent first, in order: what it still says is delivered, and the client is told.
 func (t *turn) mustEnd(ev event) {
 	if t.phase <= actors.PhaseServing {
@@ -386,6 +397,9 @@ func (t *turn) tellClient() {
 }
 
 func (t *turn) cutClient() {
+	if !t.cut && !t.told {
+		t.end.code, t.end.reason = 0, "" // no close frame will go out
+	}
 	t.cut = true
 	t.do(effect{kind: doCutClient})
 }

@@ -8,11 +8,14 @@ import (
 	"testing"
 )
 
+// clientsOwn is the close code of a client that leaves by itself: no session ends with it otherwise.
+const clientsOwn = 4001
+
 // events are all that can happen to a session, in every variant that the lifecycle tells apart.
 // They are offered in every state, whether or not it makes sense there.
 var events = func() []event {
 	drained := ending{actors.Drained, actors.CloseGoingAway, actors.DefaultReason}
-	gone := clientEvent(&actors.ClosedError{Code: actors.CloseNormal})
+	gone := clientEvent(&actors.ClosedError{Code: clientsOwn})
 	faulty := clientEvent(&actors.Fault{Code: actors.CloseInvalidData, Reason: "not a ClientEvent"})
 	all := []event{
 		{kind: drainAsked, end: drained, stop: stopShutdown},
@@ -161,6 +164,15 @@ func TestInvariantsHoldInEveryReachableState(t *testing.T) {
 		}
 		if to.phase == actors.PhaseStopped && to.armed != noTimer {
 			fail(from, ev, to, "a timer outlived the session")
+		}
+		if code := to.end.code; to.phase == actors.PhaseStopped && !to.told && code != 0 && code != clientsOwn {
+			fail(from, ev, to, "code %d is reported, and the client was told nothing", code)
+		}
+		if doubtful := from.told && (from.busy|ev.done)&tellClient != 0; ev.kind == panicked && doubtful && from.end.outcome != actors.Killed && to.end != (ending{outcome: actors.Failed}) {
+			fail(from, ev, to, "a panic while the client is told, and the session ends otherwise")
+		}
+		if from.end.outcome == actors.Killed && to.end != from.end {
+			fail(from, ev, to, "a killed session ends otherwise")
 		}
 		if to.phase == actors.PhaseStopped && to.end.outcome == "" {
 			fail(from, ev, to, "stopped without an outcome")
