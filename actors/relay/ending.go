@@ -17,6 +17,9 @@ const (
 	stopClosed      = "WORKHORSE_WEBSOCKET_CLOSE_%d"
 )
 
+// resumable says that a workflow can go on after a stop for that reason.
+func resumable(reason string) bool { return reason == stopShutdown || reason == stopPingFailed }
+
 // ReasonAgentUnavailable is what clients are told of an agent that can't be reached.
 const ReasonAgentUnavailable = "agent unavailable"
 

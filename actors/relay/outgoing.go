@@ -9,18 +9,22 @@ type outgoing struct {
 	turn   chan struct{} // full during a Send, which blocks as long as the agent doesn't read
 	stream Stream        // nil until start
 	last   bool          // nothing more may be sent
+
+	// confirm reports whether a message may be sent. It is asked with the turn, right before the
+	// message is sent: the wait for the turn can be long.
+	confirm func() bool
 }
 
-func newOutgoing() *outgoing {
-	return &outgoing{ready: make(chan struct{}), turn: make(chan struct{}, 1)}
+func newOutgoing(confirm func() bool) *outgoing {
+	return &outgoing{ready: make(chan struct{}), turn: make(chan struct{}, 1), confirm: confirm}
 }
 
 // start sends the startRequest on the stream that all later messages go to. It reports false, and
-// sends nothing, if the session was stopped before.
+// sends nothing, if the session was stopped before, or may send nothing.
 func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
 	o.lock()
 	defer o.unlock()
-	if o.last {
+	if o.last || !o.confirm() {
 		return false
 	}
 	o.stream = stream
@@ -29,25 +33,29 @@ func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
 	return true
 }
 
-// send passes a message of the client's on; it waits for start. What comes after the last message
-// is dropped.
+// send passes a message on, a client's or a tool's; it waits for start. What comes after the last
+// message, or may not be sent, is dropped.
 func (o *outgoing) send(message *dap.ClientEvent) {
 	<-o.ready
 	o.lock()
 	defer o.unlock()
-	if !o.last {
+	if !o.last && o.confirm() {
 		_ = o.stream.Send(message)
 	}
 }
 
 // stop makes stopWorkflow the last message. It reports false, and sends nothing, if there is no
-// workflow to stop: startRequest never went out, and now never will.
+// workflow to stop: startRequest never went out, and now never will. A reason that ends the workflow
+// for good is not for a session that may send nothing: another one may have resumed the workflow.
 func (o *outgoing) stop(reason string) bool {
 	o.lock()
 	defer o.unlock()
 	o.finish()
 	if o.stream == nil {
 		return false
+	}
+	if !resumable(reason) && !o.confirm() {
+		reason = stopPingFailed
 	}
 	_ = o.stream.Send(stopWorkflow(reason))
 	return true

@@ -50,9 +50,11 @@ func said(id string) *dap.ClientEvent {
 	return &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: &dap.ActionResponse{RequestID: id}}}
 }
 
+func always() bool { return true }
+
 func TestStartIsFirstAndStopIsLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, stream := newOutgoing(), newSlow()
+		o, stream := newOutgoing(always), newSlow()
 		go o.send(said("early"))
 		synctest.Wait()
 		go o.start(stream, theStart)
@@ -69,7 +71,7 @@ func TestStartIsFirstAndStopIsLast(t *testing.T) {
 // The stop waits for the send before it, so that no two are on the stream at a time.
 func TestStopWaitsForASend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		o, stream := newOutgoing(), newSlow()
+		o, stream := newOutgoing(always), newSlow()
 		stream.let <- struct{}{}
 		o.start(stream, theStart)
 		go o.send(said("slow"))
@@ -91,7 +93,7 @@ func TestAStopBeforeTheStartKeepsItFromBeingSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o, stream := newOutgoing(), newSlow()
+				o, stream := newOutgoing(always), newSlow()
 				waiting := make(chan struct{})
 				go func() {
 					o.send(said("waits for the opening"))

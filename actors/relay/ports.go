@@ -37,7 +37,8 @@ type Client interface {
 // Agent is the other end: it opens the stream on which a workflow is carried out.
 type Agent interface {
 	// Open returns a stream that lives until it has ended or ctx is done. It must return promptly
-	// once ctx is done. An error that is a [*actors.Fault] says how the client is told.
+	// once ctx is done. An error that is a [*actors.Fault] says how the client is told. The agent
+	// should be told the [FencingToken] of ctx.
 	Open(ctx context.Context) (Stream, error)
 }
 

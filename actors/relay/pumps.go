@@ -13,7 +13,7 @@ import (
 
 // This file holds what a session's goroutines do. Each method runs on a goroutine of its own and
 // returns the session's next message; none touches what the actor changes. The lease is theirs:
-// openAgent sets it before it says so, and release starts after that.
+// openAgent sets it before it says so and before anything is relayed, and release starts after that.
 
 // toolGrace is what tools that were told to return have before the agent is told to stop without
 // their answers.
@@ -77,7 +77,7 @@ func (s *session) openAgent(start *dap.ClientEvent) message {
 	}()
 	stream, err := s.openStream(start.GetStartRequest())
 	if err == nil && !s.out.start(stream, start) {
-		err = context.Canceled // stopped meanwhile; the stream ends with its context
+		err = context.Canceled // the session was stopped meanwhile; the stream ends with its context
 	}
 	if err != nil {
 		return message{event: event{kind: openFailed, done: openAgent, end: faultEnding(err)}, err: err}
@@ -99,20 +99,7 @@ func (s *session) openStream(start *dap.StartWorkflowRequest) (Stream, error) {
 		s.post(message{event: event{kind: taken}})
 	}
 	s.openTools(start)
-	return s.Agent.Open(s.stream)
-}
-
-func (s *session) takeLease(workflow string) (err error) {
-	if s.Leaser != nil && workflow != "" {
-		s.lease, err = s.Leaser.Acquire(s.stream, workflow, s.leaseLost)
-	}
-	return err
-}
-
-// leaseLost is called by the store. Somebody else may have the workflow now: the agent is stopped,
-// in a way that leaves the workflow to them.
-func (s *session) leaseLost(err error) {
-	s.post(message{event: event{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed}, err: err})
+	return s.Agent.Open(s.withFencingToken(s.stream))
 }
 
 // receiveAgent is the pump from agent to client. What the agent said before its end is delivered
@@ -131,11 +118,14 @@ func (s *session) receiveAgent(stream Stream) message {
 	}
 }
 
-// deliver takes an action to a tool or to the client. It reports false when there is no use in
-// delivering more.
+// deliver takes an action to a tool or to the client. It reports false when nothing more can be
+// delivered.
 func (s *session) deliver(action *dap.Action) bool {
 	fresh, err := s.requests.asked(action)
 	if err == nil && fresh && !s.callTool(action) {
+		if !s.confirm() {
+			return false
+		}
 		err = s.Client.Send(action)
 	}
 	if err != nil {
@@ -169,17 +159,20 @@ func (s *session) stopAgent(reason string) message {
 // its own, so that a tool that hangs costs the lease nothing; at least half is left to the client. A
 // tool's panic costs the lease nothing either, and then fails the session.
 func (s *session) release() message {
+	if s.lease != nil {
+		s.lease.end()
+	}
 	share := s.place.CloseTimeout / 4
 	forTools, cancel := context.WithTimeout(context.Background(), share)
 	s.calls.finish()
 	s.calls.settle(forTools)
 	errs := []error{s.closeTools(forTools)}
 	cancel()
-	if lease := s.lease; lease != nil {
-		s.lease = nil
+	if s.lease != nil && !s.lease.released {
+		s.lease.released = true
 		forLease, cancel := context.WithTimeout(context.Background(), share)
 		defer cancel()
-		errs = append(errs, lease.Release(forLease))
+		errs = append(errs, s.lease.Release(forLease))
 	}
 	ended := event{kind: released, done: releasing}
 	err := errors.Join(errs...)

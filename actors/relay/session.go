@@ -79,13 +79,13 @@ type session struct {
 	out      *outgoing
 	calls    *calls
 	requests requests
-	stream   context.Context    // what the agent's stream and the lease's taking live in
+	stream   context.Context    // what the agent's stream and the questions about the lease live in
 	sever    context.CancelFunc // ends it
 
 	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
 	workflow   string
 	agent      Stream
-	lease      Lease // written by openAgent, and after it by release
+	lease      *held // nil: none. Written by openAgent
 	stopBegan  time.Time
 	drained    ending    // how a drain ends this session
 	graceUntil time.Time // zero: no drain with a grace came
@@ -106,7 +106,8 @@ type message struct {
 const lostStopTimeout = time.Second
 
 func newSession(at actors.Place, parts Session) *session {
-	s := &session{Session: parts, place: at, limits: parts.Limits.orDefault(), out: newOutgoing()}
+	s := &session{Session: parts, place: at, limits: parts.Limits.orDefault()}
+	s.out = newOutgoing(s.confirm)
 	s.now.Store(&moment{since: s.place.Began})
 	s.stream, s.sever = context.WithCancel(s.place.Context)
 	if len(parts.Tools) > 0 {

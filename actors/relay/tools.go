@@ -160,9 +160,17 @@ func (s *session) callTool(action *dap.Action) (taken bool) {
 }
 
 // runTool answers exactly once, whatever becomes of the call: an agent left without an answer
-// stalls. A panic is answered too, and then ends the session.
+// stalls. A panic is answered too, and then ends the session. Without the lease nothing is run.
 func (s *session) runTool(tool Tool, action *dap.Action) {
 	defer s.calls.end()
+	defer func() {
+		if v := recover(); v != nil { // in the lease or the stream
+			s.post(message{event: event{kind: panicked, end: internalError}, err: actors.NewPanicError(v)})
+		}
+	}()
+	if !s.confirm() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.calls.context, s.limits.ToolTimeout)
 	defer cancel()
 	answer, err := guardedRun(ctx, tool, action)
