@@ -4,42 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
-
-// doubtLeaser gives leases whose Confirm is the test's.
-type doubtLeaser struct {
-	*fakeLeaser
-	confirm atomic.Pointer[func(context.Context) error] // nil: the lease is held
-}
-
-// doubt lets the session's workflow be leased by a lease whose Confirm the test decides.
-func (s *joined) doubt() *doubtLeaser {
-	l := &doubtLeaser{fakeLeaser: &fakeLeaser{journal: s.journal}}
-	s.labels.Leaser = l
-	return l
-}
-
-func (l *doubtLeaser) confirms(confirm func(context.Context) error) { l.confirm.Store(&confirm) }
-
-func (l *doubtLeaser) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
-	_, err := l.fakeLeaser.Acquire(ctx, workflow, lost)
-	return l, err
-}
-
-func (l *doubtLeaser) Confirm(ctx context.Context) error {
-	if confirm := l.confirm.Load(); confirm != nil {
-		return (*confirm)(ctx)
-	}
-	return nil
-}
 
 var errRanOut = errors.New("ran out")
 
@@ -58,57 +31,57 @@ func silent(answer <-chan error) func(context.Context) error {
 }
 
 func TestNothingIsRelayedBeforeTheLeaseIsConfirmed(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		lease, tool := s.doubt(), s.tool()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		lease, tool := s.Lease(), withTool(s)
 		tool.takes = time.Second
-		s.serve()
-		s.stream.say(action("tool"))
+		s.Serve()
+		s.Stream().Say(actorstest.Action("tool"))
 		synctest.Wait() // it is run
 		answer := make(chan error)
-		lease.confirms(silent(answer))
-		s.client.says <- heartbeat(7)
-		s.stream.say(action("a"))
+		lease.Confirms(silent(answer))
+		s.Client.Say(actorstest.Heartbeat(7))
+		s.Stream().Say(actorstest.Action("a"))
 		time.Sleep(time.Second) // the tool's answer
-		s.hasNot("heartbeat", "client got", "agent got tool")
+		s.HasNot("heartbeat", "client got", "agent got tool")
 		close(answer)
-		s.has("agent got heartbeat 7", "client got a", "agent got tool")
-		s.stream.say(io.EOF)
-		s.endsAs(actors.Completed)
+		s.Has("agent got heartbeat 7", "client got a", "agent got tool")
+		s.Stream().End(io.EOF)
+		s.EndsAs(actors.Completed)
 	})
 }
 
 // Whichever goroutine finds out: nothing is relayed any more, either way, and the agent's last words
 // are not delivered.
 func TestALeaseThatIsNotConfirmedEndsTheSession(t *testing.T) {
-	for name, happens := range map[string]func(*joined){
-		"a message of the client's": func(s *joined) { s.client.says <- heartbeat(7) },
-		"a message of the agent's":  func(s *joined) { s.stream.say(action("a")) },
-		"a tool's action":           func(s *joined) { s.stream.say(action("tool")) },
-		"a client's own stop":       func(s *joined) { s.client.says <- stopOf("WORKHORSE_WEBSOCKET_CLOSE_1000") },
-		"messages both ways, all at once": func(s *joined) {
+	for name, happens := range map[string]func(*actorstest.Session){
+		"a message of the client's": func(s *actorstest.Session) { s.Client.Say(actorstest.Heartbeat(7)) },
+		"a message of the agent's":  func(s *actorstest.Session) { s.Stream().Say(actorstest.Action("a")) },
+		"a tool's action":           func(s *actorstest.Session) { s.Stream().Say(actorstest.Action("tool")) },
+		"a client's own stop":       func(s *actorstest.Session) { s.Client.Say(stopOf("WORKHORSE_WEBSOCKET_CLOSE_1000")) },
+		"messages both ways, all at once": func(s *actorstest.Session) {
 			for i := range int64(9) {
-				s.client.says <- heartbeat(i)
+				s.Client.Say(actorstest.Heartbeat(i))
 			}
-			go s.stream.say(action("a"))
-			go s.stream.say(action("tool"))
+			go s.Stream().Say(actorstest.Action("a"))
+			go s.Stream().Say(actorstest.Action("tool"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				lease, tool := s.doubt(), s.tool()
-				s.agent.lastWords = []string{"last words", "tool of last words"}
-				s.serve()
-				lease.confirms(ranOut)
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				lease, tool := s.Lease(), withTool(s)
+				s.Agent.LastWords = []string{"last words", "tool of last words"}
+				s.Serve()
+				lease.Confirms(ranOut)
 				happens(s)
-				s.has("agent got stopWorkflow", "agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED",
+				s.Has("agent got stopWorkflow", "agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED",
 					"lease released", "client told 1013 workflow lease lost")
-				s.hasNot("client got", "heartbeat", "agent got tool", "CLOSE_1000")
+				s.HasNot("client got", "heartbeat", "agent got tool", "CLOSE_1000")
 				if tool.most > 0 {
 					t.Error("the tool was run")
 				}
-				if got := s.endsAs(actors.Failed); !errors.Is(got.Err, errRanOut) {
+				if got := s.EndsAs(actors.Failed); !errors.Is(got.Err, errRanOut) {
 					t.Errorf("error %v", got.Err)
 				}
 			})
@@ -118,68 +91,68 @@ func TestALeaseThatIsNotConfirmedEndsTheSession(t *testing.T) {
 
 // The store's word counts, whatever Confirm says.
 func TestNothingIsRelayedOnceTheLeaseWasLost(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		lease := s.doubt()
-		tool := s.tool()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		lease := s.Lease()
+		tool := withTool(s)
 		tool.takes = time.Second
-		s.agent.lastWords = []string{"last words"}
-		s.agent.stopping = 500 * time.Millisecond
-		s.serve()
-		s.stream.say(action("tool"))
+		s.Agent.LastWords = []string{"last words"}
+		s.Agent.OnStop.Takes = 500 * time.Millisecond
+		s.Serve()
+		s.Stream().Say(actorstest.Action("tool"))
 		synctest.Wait() // it is run
-		lease.lost(errRanOut)
-		s.client.says <- heartbeat(7)
-		s.stream.say(action("a"))
+		lease.Lose(errRanOut)
+		s.Client.Say(actorstest.Heartbeat(7))
+		s.Stream().Say(actorstest.Action("a"))
 		time.Sleep(time.Minute)
-		s.has("client told 1013 workflow lease lost")
-		s.hasNot("client got", "heartbeat", "agent got tool")
-		s.endsAs(actors.Failed)
+		s.Has("client told 1013 workflow lease lost")
+		s.HasNot("client got", "heartbeat", "agent got tool")
+		s.EndsAs(actors.Failed)
 	})
 }
 
 func TestAToolWhoseLeaseIsLostMeanwhileDoesNotAnswer(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		lease, tool := s.doubt(), s.tool()
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		lease, tool := s.Lease(), withTool(s)
 		tool.takes = time.Second
-		s.serve()
-		s.stream.say(action("tool"))
+		s.Serve()
+		s.Stream().Say(actorstest.Action("tool"))
 		synctest.Wait() // it is run
-		lease.confirms(ranOut)
+		lease.Confirms(ranOut)
 		time.Sleep(time.Minute)
-		s.has("1s client told 1013 workflow lease lost")
-		s.hasNot("agent got tool")
-		s.endsAs(actors.Failed)
+		s.Has("1s client told 1013 workflow lease lost")
+		s.HasNot("agent got tool")
+		s.EndsAs(actors.Failed)
 	})
 }
 
 func TestAWorkflowIsNotStartedWithoutItsLease(t *testing.T) {
-	for name, lose := range map[string]func(*doubtLeaser){
-		"not confirmed":        func(l *doubtLeaser) { l.confirms(ranOut) },
-		"lost while it opened": func(l *doubtLeaser) { l.lost(errRanOut) },
-		"not answered in time": func(l *doubtLeaser) { l.confirms(silent(nil)) },
-		"lost after that, late": func(l *doubtLeaser) {
-			l.confirms(silent(nil))
-			time.AfterFunc(5*time.Second, func() { l.lost(errRanOut) })
+	for name, lose := range map[string]func(*actorstest.Leaser){
+		"not confirmed":        func(l *actorstest.Leaser) { l.Confirms(ranOut) },
+		"lost while it opened": func(l *actorstest.Leaser) { l.Lose(errRanOut) },
+		"not answered in time": func(l *actorstest.Leaser) { l.Confirms(silent(nil)) },
+		"lost after that, late": func(l *actorstest.Leaser) {
+			l.Confirms(silent(nil))
+			time.AfterFunc(5*time.Second, func() { l.Lose(errRanOut) })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				s := open(t, actors.Options{}).prepare()
-				lease := s.doubt()
-				s.agent.opens = time.Second
-				s.start()
-				s.client.says <- heartbeat(7)
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				lease := s.Lease()
+				s.Agent.OnOpen.Takes = time.Second
+				s.Start()
+				s.Client.Say(actorstest.Heartbeat(7))
 				lose(lease)
 				time.Sleep(time.Minute)
-				s.hasNot("agent got")
+				s.HasNot("agent got")
 				if name == "not answered in time" {
-					s.has("30s client told 1001 agent unavailable")
+					s.Has("30s client told 1001 agent unavailable")
 					return
 				}
-				s.has("lease released", "client told 1013 workflow lease lost")
-				if got := s.endsAs(actors.Failed); !errors.Is(got.Err, errRanOut) {
+				s.Has("lease released", "client told 1013 workflow lease lost")
+				if got := s.EndsAs(actors.Failed); !errors.Is(got.Err, errRanOut) {
 					t.Errorf("error %v", got.Err)
 				}
 			})
@@ -198,18 +171,17 @@ func TestASessionWithoutItsLeaseDoesNotEndTheWorkflowForGood(t *testing.T) {
 		"the client is silent": {end: relay.ErrSilent, held: "WORKHORSE_WEBSOCKET_PONG_TIMEOUT"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				with, without := h.prepare(), h.prepare()
-				with.doubt()
-				lease := without.doubt()
-				with.serve()
-				without.serve()
-				lease.confirms(ranOut)
-				with.client.says <- test.end
-				without.client.says <- test.end
-				with.has("agent got stopWorkflow " + test.held)
-				without.has("agent got stopWorkflow", "agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED")
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				with, without := h.Session(), h.Session()
+				with.Lease()
+				lease := without.Lease()
+				with.Serve()
+				without.Serve()
+				lease.Confirms(ranOut)
+				with.Client.End(test.end)
+				without.Client.End(test.end)
+				with.Has("agent got stopWorkflow " + test.held)
+				without.Has("agent got stopWorkflow", "agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED")
 			})
 		})
 	}
@@ -218,41 +190,39 @@ func TestASessionWithoutItsLeaseDoesNotEndTheWorkflowForGood(t *testing.T) {
 // A drain doesn't wait for the store: its stop is one after which the workflow can be resumed.
 func TestADrainKeepsItsTimesWhileTheStoreDoesNotAnswer(t *testing.T) {
 	for name, busy := range map[string]struct {
-		happens func(*joined)
+		happens func(*actorstest.Session)
 		want    string
 	}{
-		"nothing is relayed":        {func(*joined) {}, "0s client told 1001 server shutdown"},
-		"a message of the agent's":  {func(s *joined) { s.stream.say(action("a")) }, "3s client told 1001 server shutdown"},
-		"a message of the client's": {func(s *joined) { s.client.says <- heartbeat(7) }, "3s client told 1001 server shutdown"},
+		"nothing is relayed":        {func(*actorstest.Session) {}, "0s client told 1001 server shutdown"},
+		"a message of the agent's":  {func(s *actorstest.Session) { s.Stream().Say(actorstest.Action("a")) }, "3s client told 1001 server shutdown"},
+		"a message of the client's": {func(s *actorstest.Session) { s.Client.Say(actorstest.Heartbeat(7)) }, "3s client told 1001 server shutdown"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{StopTimeout: 3 * time.Second})
-				s := h.prepare()
-				lease := s.doubt()
-				s.serve()
-				lease.confirms(silent(nil))
+			actorstest.Run(t, actors.Options{StopTimeout: 3 * time.Second}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				lease := s.Lease()
+				s.Serve()
+				lease.Confirms(silent(nil))
 				busy.happens(s)
-				h.drained(actors.Drain{})
-				s.has(busy.want, "lease released")
-				s.hasNot("client got", "heartbeat", "killed")
+				h.Drained(actors.Drain{})
+				s.Has(busy.want, "lease released")
+				s.HasNot("client got", "heartbeat", "killed")
 			})
 		})
 	}
 }
 
 func TestAKilledSessionDoesNotWaitForTheStore(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		s := h.prepare()
-		lease := s.doubt()
-		s.serve()
-		lease.confirms(silent(nil))
-		s.client.says <- heartbeat(7)
-		s.stream.say(action("a"))
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		lease := s.Lease()
+		s.Serve()
+		lease.Confirms(silent(nil))
+		s.Client.Say(actorstest.Heartbeat(7))
+		s.Stream().Say(actorstest.Action("a"))
 		began := time.Now()
 		h.Close()
-		s.endsAs(actors.Killed)
+		s.EndsAs(actors.Killed)
 		if took := time.Since(began); took > 0 {
 			t.Errorf("it took %v", took)
 		}
@@ -261,53 +231,51 @@ func TestAKilledSessionDoesNotWaitForTheStore(t *testing.T) {
 
 // The client's message can't be sent any more: nothing waits for the store on its account.
 func TestASessionWhoseAgentHasEndedDoesNotWaitForTheStore(t *testing.T) {
-	in(t, func(t *testing.T) {
-		s := open(t, actors.Options{}).prepare()
-		lease := s.doubt()
-		s.serve()
-		lease.confirms(silent(nil))
-		s.client.says <- heartbeat(7)
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		lease := s.Lease()
+		s.Serve()
+		lease.Confirms(silent(nil))
+		s.Client.Say(actorstest.Heartbeat(7))
 		synctest.Wait()
-		s.stream.say(io.EOF)
-		s.has("0s client told 1000 ")
-		s.endsAs(actors.Completed)
+		s.Stream().End(io.EOF)
+		s.Has("0s client told 1000 ")
+		s.EndsAs(actors.Completed)
 	})
 }
 
 func TestAPanicWhileALeaseIsConfirmedEndsOneSession(t *testing.T) {
-	for name, happens := range map[string]func(*joined){
-		"for the client": func(s *joined) { s.client.says <- heartbeat(7) },
-		"for the agent":  func(s *joined) { s.stream.say(action("a")) },
-		"for a tool":     func(s *joined) { s.stream.say(action("tool")) },
+	for name, happens := range map[string]func(*actorstest.Session){
+		"for the client": func(s *actorstest.Session) { s.Client.Say(actorstest.Heartbeat(7)) },
+		"for the agent":  func(s *actorstest.Session) { s.Stream().Say(actorstest.Action("a")) },
+		"for a tool":     func(s *actorstest.Session) { s.Stream().Say(actorstest.Action("tool")) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				other, s := h.prepare().serve(), h.prepare()
-				lease := s.doubt()
-				s.tool()
-				s.serve()
-				lease.confirms(func(context.Context) error { panic("in Lease.Confirm") })
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				other, s := h.Session().Serve(), h.Session()
+				lease := s.Lease()
+				withTool(s)
+				s.Serve()
+				lease.Confirms(func(context.Context) error { panic("in Lease.Confirm") })
 				happens(s)
-				s.has("client told 1011 internal error", "lease released", "tool closed")
-				if got := s.endsAs(actors.Failed); !errors.As(got.Err, new(*actors.PanicError)) {
+				s.Has("client told 1011 internal error", "lease released", "tool closed")
+				if got := s.EndsAs(actors.Failed); !errors.As(got.Err, new(*actors.PanicError)) {
 					t.Errorf("error %v", got.Err)
 				}
-				other.stream.say(action("undisturbed"))
-				other.has("client got undisturbed")
+				other.Stream().Say(actorstest.Action("undisturbed"))
+				other.Has("client got undisturbed")
 			})
 		})
 	}
 }
 
 func TestAnAgentsStreamIsOpenedWithTheFencingToken(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
-		with, without := h.prepare(), h.prepare()
-		with.leased()
-		with.serve()
-		without.serve()
-		if with, without := relay.FencingToken(with.stream.ctx), relay.FencingToken(without.stream.ctx); with != 1 || without != 0 {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		with, without := h.Session(), h.Session()
+		with.Lease()
+		with.Serve()
+		without.Serve()
+		if with, without := relay.FencingToken(with.Stream().Context()), relay.FencingToken(without.Stream().Context()); with != 1 || without != 0 {
 			t.Errorf("tokens %d with a lease and %d without", with, without)
 		}
 	})

@@ -199,19 +199,18 @@ func TestACodeThatTheClientWasNotToldIsNotReported(t *testing.T) {
 		code   int
 	}{
 		"leaves with a code": {&actors.ClosedError{Code: 1000}, 1000},
-		"is lost":            {errCut, 0},
+		"is lost":            {errors.New("connection reset"), 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in(t, func(t *testing.T) {
-				h := open(t, actors.Options{})
-				s := h.prepare()
-				s.agent.stopping = time.Second
-				s.serve()
-				h.send(actors.Drain{})
-				s.client.says <- c.leaves
+			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+				s := h.Session()
+				s.Agent.OnStop.Takes = time.Second
+				s.Serve()
+				h.Send(actors.Drain{})
+				s.Client.End(c.leaves)
 				time.Sleep(2 * time.Second)
-				s.hasNot("client told")
-				if end := s.endsAs(actors.Drained); end.Code != c.code || end.Reason != "" {
+				s.HasNot("client told")
+				if end := s.EndsAs(actors.Drained); end.Code != c.code || end.Reason != "" {
 					t.Errorf("reported with %d %q, want %d", end.Code, end.Reason, c.code)
 				}
 			})
