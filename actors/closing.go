@@ -2,17 +2,20 @@ package actors
 
 import "fmt"
 
-// The close codes of the protocol, from RFC 6455 section 7.4.1 and the DAP wire.
+// The close codes of the protocol, from RFC 6455 section 7.4.1, IANA's registry and the DAP wire.
 const (
 	CloseNormal        = 1000 // the agent ended its stream in order
 	CloseGoingAway     = 1001 // come back: the server drains, or the agent is unavailable
+	CloseProtocolError = 1002 // the client broke the WebSocket protocol
 	CloseNoStatus      = 1005 // never sent: the peer's close frame had no code
 	CloseInvalidData   = 1007 // a message is not what it should be
-	ClosePolicy        = 1008 // what was asked for is not allowed
+	ClosePolicy        = 1008 // no credits, and nothing else: clients take it for that, whatever its reason
 	CloseTooBig        = 1009 // a message is too large
 	CloseInternal      = 1011 // something failed, here or in the agent
 	CloseTryAgainLater = 1013 // the workflow runs elsewhere
-	CloseInvalidInput  = 4400 // the agent refused the input, and says why
+	CloseUnauthorized  = 3000 // the credentials are no longer good
+	CloseForbidden     = 3003 // what was asked for is not allowed
+	CloseInvalidInput  = 4400 // the agent refused the input, and says why; or a startRequest that is missing, or one too many
 )
 
 // MaxReason is how many bytes of a reason a close frame carries: a control frame holds 125 bytes,
@@ -52,7 +55,7 @@ func (f *Fault) Unwrap() error { return f.Err }
 // not to be had here, else [Failed].
 func (f *Fault) Outcome() Outcome {
 	switch f.Code {
-	case ClosePolicy, CloseTryAgainLater, CloseInvalidInput:
+	case ClosePolicy, CloseTryAgainLater, CloseUnauthorized, CloseForbidden, CloseInvalidInput:
 		return Refused
 	}
 	return Failed

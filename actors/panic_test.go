@@ -90,7 +90,10 @@ func TestAPanicInADrainIsReportedAsItIs(t *testing.T) {
 // A client that has left is told nothing, so that no close code of the panic is reported.
 func TestAPanicAfterTheClientHasLeftIsReportedWithTheClientsCode(t *testing.T) {
 	for name, cause := range map[string]func(s *actorstest.Session){
-		"in Lease.Release":  func(s *actorstest.Session) { s.Leaser.OnRelease.Panics = true; s.Stream().End(errors.New("workflow execution interrupted")) },
+		"in Lease.Release": func(s *actorstest.Session) {
+			s.Leaser.OnRelease.Panics = true
+			s.Stream().End(errors.New("workflow execution interrupted"))
+		},
 		"in Stream.Receive": func(s *actorstest.Session) { s.Stream().Panic() },
 	} {
 		t.Run(name, func(t *testing.T) {

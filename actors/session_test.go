@@ -137,7 +137,7 @@ func TestTheFirstMessageMustBeAStartRequest(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session().Join()
 		s.Client.Say(actorstest.Heartbeat(1))
-		s.Saw("0s client told 1008 start request expected", "0s client cut")
+		s.Saw("0s client told 4400 start request expected", "0s client cut")
 		s.EndsAs(actors.Refused)
 	})
 }
@@ -146,7 +146,7 @@ func TestAClientThatStartsNothingIsRefusedAtTheStartTimeout(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session().Join()
 		time.Sleep(time.Minute)
-		s.Saw("30s client told 1008 start request expected", "30s client cut")
+		s.Saw("30s client told 4400 start request expected", "30s client cut")
 		s.EndsAs(actors.Refused)
 	})
 }

@@ -247,10 +247,10 @@ func TestPrepareMayChangeOrRefuseTheStart(t *testing.T) {
 		changed.Serve()
 		changed.Has("lease on w2 taken")
 		refused.Prepare = func(*dap.StartWorkflowRequest) error {
-			return &actors.Fault{Code: actors.ClosePolicy, Reason: "workflow not allowed"}
+			return &actors.Fault{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
 		}
 		refused.Start()
-		if got := refused.EndsAs(actors.Refused); got.Code != 1008 || got.Reason != "workflow not allowed" || refused.Count("agent") != 0 {
+		if got := refused.EndsAs(actors.Refused); got.Code != 3003 || got.Reason != "workflow not allowed" || refused.Count("agent") != 0 {
 			t.Errorf("%+v %q", got, refused.Lines())
 		}
 	})
@@ -369,7 +369,7 @@ func TestASecondStartRequestIsRefused(t *testing.T) {
 		s.Serve()
 		s.Client.Say(actorstest.StartRequest("w1"))
 		synctest.Wait()
-		if got := s.EndsAs(actors.Refused); got.Code != 1008 || got.Reason != "start request sent twice" || got.BadInput[relay.NotAllowed] != 1 {
+		if got := s.EndsAs(actors.Refused); got.Code != 4400 || got.Reason != "start request sent twice" || got.BadInput[relay.NotAllowed] != 1 {
 			t.Errorf("%+v", got)
 		}
 		s.Has("agent got stopWorkflow WORKHORSE_WEBSOCKET_PING_FAILED")

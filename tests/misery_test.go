@@ -238,7 +238,7 @@ func TestAClientThatNeverStarts(t *testing.T) {
 			beside(t, scripted.Misbehaviour{}, func(t *testing.T, g *gateway) func() {
 				c := g.peer()
 				first(c)
-				if code := c.closeCode(); code != 1008 {
+				if code := c.closeCode(); code != 4400 {
 					t.Errorf("the client was told %d", code)
 				}
 				wantEnd(t, g.end(""), actors.Refused)

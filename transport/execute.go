@@ -23,8 +23,8 @@ const DefaultExecutePath = "/api/v4/ai/duo_workflows/workflows/{id}/execute"
 // handler's sessions. The request is held until the run has ended.
 //
 // Until the first line is written a failure is a status: 400 for a bad body or what the agent
-// refuses, 403 without credits, 409 for a workflow that runs elsewhere, 413 for a body over 4 MiB,
-// 502 for an agent that can't be reached, 503 while draining.
+// refuses, 403 without credits or for a workflow that isn't allowed, 409 for a workflow that runs
+// elsewhere, 413 for a body over 4 MiB, 502 for an agent that can't be reached, 503 while draining.
 func (h *Handler) Execute() http.Handler {
 	return http.HandlerFunc(h.execute)
 }

@@ -110,6 +110,7 @@ func TestAFailureBeforeTheFirstLineIsAStatus(t *testing.T) {
 		"a body over 4 MiB":       {waits, `{"goal": "` + strings.Repeat("x", 4<<20) + `"}`, 413},
 		"what the agent refuses":  {broken(codes.InvalidArgument, "no such flow"), `{}`, 400},
 		"no credits":              {broken(codes.ResourceExhausted, "USAGE_QUOTA_EXCEEDED"), `{}`, 403},
+		"not entitled":            {broken(codes.PermissionDenied, "USAGE_BILLING_FORBIDDEN"), `{}`, 403},
 		"an agent that is away":   {broken(codes.Unavailable, ""), `{}`, 502},
 		"an agent that fails":     {broken(codes.Internal, "10.0.0.1 is down"), `{}`, 502},
 		"an end without anything": {broken(codes.OK, ""), `{}`, 200},

@@ -308,7 +308,7 @@ func TestAFixedWorkflowIsTheOnlyOne(t *testing.T) {
 	inGateway(t, setting{agent: waits, handler: granting(grant.Grant{WorkflowID: "w1"})}, func(t *testing.T, g *gateway) {
 		ws := g.dial(nil)
 		g.send(ws, `{"startRequest": {"workflowID": "w2"}}`)
-		wantFrame(t, closeFrame(ws), 1008, "workflow not allowed")
+		wantFrame(t, closeFrame(ws), 3003, "workflow not allowed")
 		if end := <-g.stopped; end.Outcome != actors.Refused {
 			t.Errorf("%+v", end)
 		}
@@ -486,11 +486,12 @@ func TestEveryCloseCodeIsSeenByAClient(t *testing.T) {
 		"deep nesting":           {agent: waits, says: []string{startW1, strings.Repeat(`{"x":`, 20_000)}, code: 1007, reason: "not a ClientEvent: "},
 		"invalid UTF-8":          {agent: waits, says: []string{"{\"startRequest\": {\"goal\": \"\xff\"}}"}, code: 1007, reason: "not a ClientEvent: "},
 		"a wrong type":           {agent: waits, says: []string{`{"startRequest": {"goal": 7}}`}, code: 1007, reason: "not a ClientEvent: "},
-		"no start request":       {agent: waits, says: []string{heartbeat}, code: 1008, reason: "start request expected"},
-		"nothing in time":        {agent: waits, code: 1008, reason: "start request expected"},
-		"two start requests":     {agent: waits, says: []string{startW1, startW1}, code: 1008, reason: "start request sent twice"},
+		"no start request":       {agent: waits, says: []string{heartbeat}, code: 4400, reason: "start request expected"},
+		"nothing in time":        {agent: waits, code: 4400, reason: "start request expected"},
+		"two start requests":     {agent: waits, says: []string{startW1, startW1}, code: 4400, reason: "start request sent twice"},
 		"no credits":             {agent: breaks(codes.ResourceExhausted, "USAGE_QUOTA_EXCEEDED "+internal), says: []string{startW1}, code: 1008, reason: "usage quota exceeded"},
-		"another workflow":       {agent: waits, handler: granting(grant.Grant{WorkflowID: "w2"}), says: []string{startW1}, code: 1008, reason: "workflow not allowed"},
+		"not entitled":           {agent: breaks(codes.PermissionDenied, internal+" USAGE_QUOTA_NOT_ENTITLED: "+internal), says: []string{startW1}, code: 1008, reason: "USAGE_QUOTA_NOT_ENTITLED"},
+		"another workflow":       {agent: waits, handler: granting(grant.Grant{WorkflowID: "w2"}), says: []string{startW1}, code: 3003, reason: "workflow not allowed"},
 		"over 4 MiB":             {agent: waits, says: []string{startW1, ofSize(4<<20 + 1)}, code: 1009, reason: "message over 4 MiB"},
 		"the agent fails":        {agent: breaks(codes.Internal, internal), says: []string{startW1}, code: 1011, reason: "agent error: INTERNAL"},
 		"the store fails": {agent: waits, handler: leasing(func(func(error)) (relay.Lease, error) { return nil, errors.New(internal) }),

@@ -168,7 +168,7 @@ func (h *Handler) prepare(granted *grant.Grant, start *dap.StartWorkflowRequest)
 	case start.WorkflowID == "":
 		start.WorkflowID = granted.WorkflowID
 	default:
-		return &actors.Fault{Code: actors.ClosePolicy, Reason: "workflow not allowed"}
+		return &actors.Fault{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
 	}
 	start.ClientCapabilities = Capabilities(start.ClientCapabilities, granted.Capabilities,
 		orDefault(h.ClientCapabilities, DefaultClientCapabilities), orDefault(h.ServerCapabilities, DefaultServerCapabilities))

@@ -194,7 +194,9 @@ func answerRun(w http.ResponseWriter, code int, reason string) {
 		}
 	case actors.CloseInvalidData, actors.CloseInvalidInput:
 		status = http.StatusBadRequest
-	case actors.ClosePolicy:
+	case actors.CloseUnauthorized:
+		status = http.StatusUnauthorized
+	case actors.ClosePolicy, actors.CloseForbidden:
 		status = http.StatusForbidden
 	case actors.CloseTryAgainLater:
 		status = http.StatusConflict

@@ -16,8 +16,23 @@ import (
 // agentError begins the reason of what failed in the agent, and not here.
 const agentError = "agent error: "
 
-// quotaExceeded is how the service says in a status that there are no credits.
-const quotaExceeded = "USAGE_QUOTA_EXCEEDED"
+// noCredits returns the reason of a status with which the service says that the user has no credits,
+// or "". The service puts a word of its own into the message.
+func noCredits(s *status.Status) string {
+	switch s.Code() {
+	case codes.ResourceExhausted:
+		if strings.Contains(s.Message(), "USAGE_QUOTA_EXCEEDED") {
+			return "usage quota exceeded"
+		}
+	case codes.PermissionDenied:
+		for _, word := range []string{"USAGE_QUOTA_NOT_ENTITLED", "USAGE_BILLING_FORBIDDEN"} {
+			if strings.Contains(s.Message(), word) {
+				return word
+			}
+		}
+	}
+	return ""
+}
 
 // receivedTooBig is how grpc-go says that a message was over the limit of this side.
 const receivedTooBig = "received message larger than max"
@@ -30,13 +45,14 @@ func fault(err error) error {
 		return err
 	}
 	s := status.Convert(err)
+	if reason := noCredits(s); reason != "" {
+		return &actors.Fault{Code: actors.ClosePolicy, Reason: reason, Err: err}
+	}
 	switch {
 	case s.Code() == codes.Unavailable:
 		return relay.AgentUnavailable(err)
 	case s.Code() == codes.InvalidArgument:
 		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: s.Message(), Err: err}
-	case s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), quotaExceeded):
-		return &actors.Fault{Code: actors.ClosePolicy, Reason: "usage quota exceeded", Err: err}
 	}
 	if s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), receivedTooBig) {
 		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error(), Err: err}

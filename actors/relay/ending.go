@@ -26,7 +26,7 @@ const ReasonAgentUnavailable = "agent unavailable"
 var (
 	agentUnavailable = ending{actors.Failed, actors.CloseGoingAway, ReasonAgentUnavailable}
 	internalError    = ending{actors.Failed, actors.CloseInternal, "internal error"}
-	startExpected    = ending{actors.Refused, actors.ClosePolicy, "start request expected"}
+	startExpected    = ending{actors.Refused, actors.CloseInvalidInput, "start request expected"}
 	killedEnding     = ending{outcome: actors.Killed}
 	leaseLostEnding  = ending{actors.Failed, actors.CloseTryAgainLater, "workflow lease lost"}
 	lostEnding       = ending{outcome: actors.ClientGone}

@@ -43,7 +43,7 @@ func (s *session) readClient() message {
 func (s *session) relay(next *dap.ClientEvent) error {
 	switch event := next.GetResponse().(type) {
 	case *dap.ClientEvent_StartRequest:
-		return &actors.Fault{Code: actors.ClosePolicy, Reason: "start request sent twice"}
+		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: "start request sent twice"}
 	case *dap.ClientEvent_ActionResponse:
 		s.answer(event.ActionResponse)
 	default:

@@ -18,6 +18,7 @@ const (
 	UnknownField     actors.BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
 	InvalidMessage   actors.BadInput = "invalid_message"   // a message that is none: not JSON, too deep, not UTF-8, a wrong type; ends the session
 	TooBig           actors.BadInput = "too_big"           // a message over the limit; ends the session
+	ProtocolError    actors.BadInput = "protocol_error"    // what is no WebSocket frame, or none that may come there; ends the session
 	NotAllowed       actors.BadInput = "not_allowed"       // a message out of turn: no startRequest first, or a second one; ends the session
 )
 
@@ -81,7 +82,12 @@ func (r *requests) refused(err error) {
 	if !errors.As(err, &fault) {
 		return
 	}
-	kind, counted := map[int]actors.BadInput{actors.CloseInvalidData: InvalidMessage, actors.CloseTooBig: TooBig, actors.ClosePolicy: NotAllowed}[fault.Code]
+	kind, counted := map[int]actors.BadInput{
+		actors.CloseProtocolError: ProtocolError,
+		actors.CloseInvalidData:   InvalidMessage,
+		actors.CloseTooBig:        TooBig,
+		actors.CloseInvalidInput:  NotAllowed,
+	}[fault.Code]
 	if counted {
 		r.mu.Lock()
 		defer r.mu.Unlock()

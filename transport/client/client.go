@@ -12,7 +12,7 @@
 //	close code 1000                             done: Run returns nil
 //	1001, 1012, 1013, or lost (1006)            connects again
 //	no connection, or HTTP 429, 502, 503, 504        connects again, not before Retry-After
-//	any other code: 4400, 1007, 1008, 1011, …   Run returns a *CloseError
+//	any other code: 4400, 3003, 1007, 1008, …   Run returns a *CloseError
 //	any other HTTP status                       Run returns a *RefusedError
 //
 // Clients share nothing: a process may run thousands of them. An idle one costs two goroutines.

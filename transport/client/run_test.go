@@ -95,7 +95,7 @@ func TestAWorkflowIsResumedAfterAnEndThatPasses(t *testing.T) {
 }
 
 func TestAnEndThatStaysIsReturnedAndNotTriedAgain(t *testing.T) {
-	for _, code := range []int{1002, 1007, 1008, 1009, 1011, 4400} {
+	for _, code := range []int{1002, 1007, 1008, 1009, 1011, 3000, 3003, 4400} {
 		t.Run(strconv.Itoa(code), func(t *testing.T) {
 			g := &gateway{t: t, script: func(p *peer) {
 				p.started()

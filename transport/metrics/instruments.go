@@ -127,8 +127,9 @@ func outcomes() label {
 func codes() label {
 	l := label{"code", []string{noCode}}
 	for _, code := range []int{
-		actors.CloseNormal, actors.CloseGoingAway, actors.CloseNoStatus, actors.CloseInvalidData, actors.ClosePolicy,
-		actors.CloseTooBig, actors.CloseInternal, actors.CloseTryAgainLater, actors.CloseInvalidInput,
+		actors.CloseNormal, actors.CloseGoingAway, actors.CloseProtocolError, actors.CloseNoStatus, actors.CloseInvalidData,
+		actors.ClosePolicy, actors.CloseTooBig, actors.CloseInternal, actors.CloseTryAgainLater, actors.CloseUnauthorized,
+		actors.CloseForbidden, actors.CloseInvalidInput,
 	} {
 		l.values = append(l.values, strconv.Itoa(code))
 	}
@@ -152,7 +153,7 @@ func badInputs() label {
 	l := label{name: "kind"}
 	for _, kind := range []actors.BadInput{
 		relay.UnknownRequest, relay.DuplicateRequest, relay.UnknownEvent, relay.UnknownField,
-		relay.InvalidMessage, relay.TooBig, relay.NotAllowed,
+		relay.InvalidMessage, relay.TooBig, relay.ProtocolError, relay.NotAllowed,
 	} {
 		l.values = append(l.values, string(kind))
 	}

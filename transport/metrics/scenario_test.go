@@ -230,25 +230,27 @@ func misreads(h *house, want figures) {
 	h.serve(nil).clientEnds(&actors.Fault{Code: 1007, Reason: "not a ClientEvent"})
 	h.serve(nil).clientEnds(&actors.Fault{Code: 1009, Reason: "message over 4 MiB"})
 	h.join(nil).clientSays(actorstest.Heartbeat(0))
+	h.serve(nil).clientEnds(&actors.Fault{Code: 1002, Reason: "received unknown opcode 3"})
 
 	for kind, n := range map[string]float64{
 		"unknown_field": 5, "unknown_event": 2, "other": 1, "unknown_request": 1, "duplicate_request": 1,
-		"invalid_message": 1, "too_big": 1, "not_allowed": 1,
+		"invalid_message": 1, "too_big": 1, "not_allowed": 1, "protocol_error": 1,
 	} {
 		want[`lastcall_bad_input_total{kind="`+kind+`"}`] += n
 	}
-	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 4
+	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 5
 	want[`lastcall_sessions_ended_total{code="1000",outcome="completed"}`]++
 	want[`lastcall_sessions_ended_total{code="1007",outcome="failed"}`]++
 	want[`lastcall_sessions_ended_total{code="1009",outcome="failed"}`]++
-	want[`lastcall_sessions_ended_total{code="1008",outcome="refused"}`]++
+	want[`lastcall_sessions_ended_total{code="4400",outcome="refused"}`]++
+	want[`lastcall_sessions_ended_total{code="1002",outcome="failed"}`]++
 	want.lasted("completed", 1, 0)
-	want.lasted("failed", 2, 0)
+	want.lasted("failed", 3, 0)
 	want.lasted("refused", 1, 0)
-	want.phased("opening", 4, 0)
-	want.phased("stopping", 2, 0)
-	want.phased("closing", 4, 0)
-	want.passed(5, 1)
+	want.phased("opening", 5, 0)
+	want.phased("stopping", 3, 0)
+	want.phased("closing", 5, 0)
+	want.passed(6, 1)
 }
 
 // panicsEverywhere: one in each place that survives one, and one in a session with tools that isn't the tool's.
