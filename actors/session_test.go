@@ -145,16 +145,43 @@ func TestTheFirstMessageMustBeAStartRequest(t *testing.T) {
 func TestAClientThatStartsNothingIsRefusedAtTheStartTimeout(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session().Join()
-		time.Sleep(time.Minute)
-		s.Saw("30s client told 4400 start request expected", "30s client cut")
+		time.Sleep(time.Hour)
+		s.Saw("2m0s client told 4400 start request expected", "2m0s client cut")
 		s.EndsAs(actors.Refused)
 	})
 }
 
-func TestAnAgentThatHangsInOpeningIsUnavailableAtTheStartTimeout(t *testing.T) {
+// A client that has taken its time takes none of the agent's.
+func TestAnAgentThatHangsInOpeningIsUnavailable30SecondsAfterTheStartRequest(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session()
-		s.Limits.StartTimeout = 7 * time.Second
+		s.Agent.OnOpen.Takes = time.Hour
+		s.Join()
+		time.Sleep(119 * time.Second)
+		s.Client.Say(actorstest.StartRequest("w1"))
+		time.Sleep(time.Hour)
+		s.Saw("2m29s opening cancelled", "2m29s client told 1001 agent unavailable", "2m29s client cut")
+		s.EndsAs(actors.Failed)
+	})
+}
+
+func TestAnAgentThatOpensInTimeIsServedForGood(t *testing.T) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnOpen.Takes = 29 * time.Second
+		s.Start()
+		time.Sleep(time.Hour)
+		s.Saw("29s agent got startRequest")
+		if !s.Running() {
+			t.Error("it has ended")
+		}
+	})
+}
+
+func TestAnAgentThatHangsInOpeningIsUnavailableAtTheOpenTimeout(t *testing.T) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Limits.OpenTimeout = 7 * time.Second
 		s.Agent.OnOpen.Takes = time.Hour
 		s.Lease()
 		s.Start()

@@ -281,7 +281,7 @@ func TestANegativeLimitIsRefused(t *testing.T) {
 
 func TestANegativeLimitOfASessionIsRefused(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
-		for _, limits := range []relay.Limits{{StartTimeout: -1}, {ToolTimeout: -1}, {ToolConcurrency: -1}} {
+		for _, limits := range []relay.Limits{{StartTimeout: -1}, {OpenTimeout: -1}, {ToolTimeout: -1}, {ToolConcurrency: -1}} {
 			ticket, err := h.Admit(context.Background())
 			if err != nil {
 				t.Fatal(err)

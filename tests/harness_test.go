@@ -195,8 +195,8 @@ type gateway struct {
 	stopped []actors.SessionStopped
 }
 
-// newGateway starts a gateway. start is what a session has until its startRequest is with the agent, where
-// that is not the default.
+// newGateway starts a gateway. start is what a client has until its startRequest, and its agent from then
+// on, where that is not the default.
 func newGateway(t testing.TB, agent *agent, limits actors.Options, start ...time.Duration) *gateway {
 	t.Helper()
 	g := &gateway{t: t, agent: agent, mux: http.NewServeMux()}
@@ -216,7 +216,7 @@ func newGateway(t testing.TB, agent *agent, limits actors.Options, start ...time
 	g.address = listener.Addr().String()
 	handler := &transport.Handler{Supervisor: g.supervisor, Agents: g.pool}
 	for _, timeout := range start {
-		handler.Limits.StartTimeout = timeout
+		handler.Limits.StartTimeout, handler.Limits.OpenTimeout = timeout, timeout
 	}
 	g.mux.Handle("GET /ws", handler)
 	for _, service := range []struct {

@@ -100,7 +100,8 @@ type timer uint8
 
 const (
 	noTimer          timer = iota
-	startTimer             // for the startRequest, and the agent that it is meant for
+	startTimer             // for the startRequest
+	openTimer              // for the agent that it is meant for
 	graceTimer             // for a running workflow, in a drain
 	stopTimer              // for the agent to end its stream
 	hurriedStopTimer       // the same where the lease is lost: somebody else may run the workflow by then
@@ -237,7 +238,11 @@ func (t *turn) timedOut(ev event) {
 	t.armed = noTimer
 	switch ev.timer {
 	case startTimer:
-		t.startTimedOut(ev)
+		t.end = ev.end
+		t.close()
+	case openTimer:
+		t.end = ev.end
+		t.severAndClose()
 	case graceTimer:
 		t.stopAgent(ev.end, ev.stop)
 	case stopTimer, hurriedStopTimer:
@@ -253,16 +258,7 @@ func (t *turn) startReceived() {
 		return
 	}
 	t.run(openAgent, effect{kind: doOpenAgent})
-}
-
-func (t *turn) startTimedOut(ev event) {
-	if t.runs(openAgent) {
-		t.end = agentUnavailable
-		t.severAndClose()
-		return
-	}
-	t.end = ev.end
-	t.close()
+	t.arm(openTimer)
 }
 
 func (t *turn) stopTimedOut() {

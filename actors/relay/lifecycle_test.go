@@ -23,6 +23,7 @@ var events = func() []event {
 		{kind: killed, end: killedEnding},
 		{kind: panicked, end: internalError},
 		{kind: timedOut, timer: startTimer, end: startExpected},
+		{kind: timedOut, timer: openTimer, end: agentUnavailable},
 		{kind: timedOut, timer: graceTimer, end: drained, stop: stopShutdown},
 		{kind: timedOut, timer: stopTimer},
 		{kind: timedOut, timer: hurriedStopTimer},

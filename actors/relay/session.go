@@ -217,6 +217,8 @@ func (s *session) arm(which timer) {
 	switch which {
 	case startTimer:
 		ev.end, due = startExpected, s.place.Began.Add(s.limits.StartTimeout)
+	case openTimer:
+		ev.end, due = agentUnavailable, time.Now().Add(s.limits.OpenTimeout)
 	case graceTimer:
 		ev.end, ev.stop, due = s.drained, stopShutdown, s.graceUntil
 	case stopTimer:

@@ -129,7 +129,7 @@ func (g *gateway) services(p parts, on ports) []extraService {
 		Tools:              g.watch.tools(g.flags.toolbox(p.pool, g.watch.roundTripper(shared), g.log)),
 		Leaser:             g.watch.metrics.Leaser(p.leaser),
 		LockAll:            g.flags.Lock,
-		Limits:             relay.Limits{ToolConcurrency: g.flags.ToolConcurrency, ToolTimeout: g.flags.ToolTimeout},
+		Limits:             relay.Limits{StartTimeout: g.flags.StartTimeout, ToolConcurrency: g.flags.ToolConcurrency, ToolTimeout: g.flags.ToolTimeout},
 		ClientCapabilities: g.flags.ClientCapabilities,
 		ServerCapabilities: g.flags.ServerCapabilities,
 		AllowOrigins:       g.flags.AllowOrigin,

@@ -18,6 +18,7 @@ type serveCmd struct {
 	AgentStreams   int           `default:"100" placeholder:"N" help:"Streams that share a connection to the agent, or as many as the agent takes if that is less (default ${default})."`
 	AgentKeepalive time.Duration `default:"6m" placeholder:"D" help:"Silence after which a connection to the agent is pinged. A stock gRPC server permits no less than 5m, the Duo service 20s (default ${default})."`
 
+	StartTimeout    time.Duration  `default:"2m" placeholder:"D" help:"What a client has until its startRequest: editors open the connection and then start their MCP servers (default ${default})."`
 	ShutdownTimeout time.Duration  `default:"25s" placeholder:"D" help:"From the signal to the deadline of the drain (default ${default})."`
 	DrainDelay      time.Duration  `default:"0s" placeholder:"D" help:"Go on admitting this long after the signal, not ready any more, while load balancers notice (default ${default})."`
 	DrainGrace      time.Duration  `default:"0s" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default ${default})."`

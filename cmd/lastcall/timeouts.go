@@ -23,6 +23,7 @@ func (c *serveCmd) fit() (actors.Budget, error) {
 		value time.Duration
 		least time.Duration
 	}{
+		{"start-timeout", c.StartTimeout, time.Millisecond},
 		{"shutdown-timeout", c.ShutdownTimeout, time.Millisecond},
 		{"drain-delay", c.DrainDelay, 0},
 		{"drain-grace", c.DrainGrace, 0},

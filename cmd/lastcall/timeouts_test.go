@@ -16,6 +16,7 @@ func valid() serveCmd {
 	return serveCmd{
 		AgentStreams:    100,
 		AgentKeepalive:  6 * time.Minute,
+		StartTimeout:    2 * time.Minute,
 		ShutdownTimeout: 25 * time.Second,
 		BatchInterval:   time.Second,
 	}
@@ -68,6 +69,7 @@ func TestTimeoutsThatCannotFitAreRefused(t *testing.T) {
 		{"a close timeout over the library's", func(c *serveCmd) { c.CloseTimeout = new(6 * time.Second) },
 			"--close-timeout 6s: must be at most 5s, a WebSocket waits no longer for the answer to its close frame"},
 		{"no shutdown timeout", func(c *serveCmd) { c.ShutdownTimeout = 0 }, "--shutdown-timeout 0s: must be at least 1ms"},
+		{"no start timeout", func(c *serveCmd) { c.StartTimeout = 0 }, "--start-timeout 0s: must be at least 1ms"},
 		{"no stop timeout", func(c *serveCmd) { c.StopTimeout = new(time.Duration) }, "--stop-timeout 0s: must be at least 1ms"},
 		{"a negative grace", func(c *serveCmd) { c.DrainGrace = -time.Second }, "--drain-grace -1s: must be at least 0s"},
 		{"a grace for ever", func(c *serveCmd) { c.DrainGrace = 1001 * time.Hour }, "--drain-grace 1001h0m0s: must be at most 1000h0m0s"},
