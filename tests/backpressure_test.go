@@ -64,6 +64,37 @@ func TestClientsThatDontReadCostNoMemory(t *testing.T) {
 	}
 }
 
+// A message of 4 MiB can be 24 MiB as JSON. A session holds one such message, however many there are.
+func TestClientsThatDontReadHoldOneLargeMessageEach(t *testing.T) {
+	const (
+		clients  = 4
+		messages = 10
+		allowed  = clients * 64 << 20 // the agent's message in both processes, its JSON in a buffer that grew to it
+	)
+	agent := newAgent(t, scripted.Options{Steps: waiting, Misbehave: func(workflow string) scripted.Misbehaviour {
+		return scripted.Misbehaviour{Flood: scripted.Flood{Messages: messages, Size: 4<<20 - 100, Controls: true}}
+	}})
+	g := newGateway(t, agent, actors.Options{StopTimeout: time.Second, CloseTimeout: time.Second})
+	before := heap()
+	workflows := make([]string, clients)
+	for i := range workflows {
+		workflows[i] = fmt.Sprint("w", i)
+		g.peer().start(workflows[i])
+	}
+	agent.stalls(workflows...)
+	held := heap()
+	t.Logf("the heap grew from %.1f MiB to %.1f MiB", mebibytes(before), mebibytes(held))
+	if held > before+allowed {
+		t.Errorf("the heap grew from %.1f MiB to %.1f MiB", mebibytes(before), mebibytes(held))
+	}
+	for _, workflow := range workflows {
+		if sent := agent.count(workflow, 0); sent > 2 {
+			t.Errorf("%s: %d messages were taken from its agent, and read by nobody", workflow, sent)
+		}
+	}
+	g.drain()
+}
+
 // heap returns how much of it is in use, garbage aside.
 func heap() uint64 {
 	runtime.GC() // what a sync.Pool holds is garbage only the second time

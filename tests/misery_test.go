@@ -181,8 +181,10 @@ func TestAClientThatGoesWrong(t *testing.T) {
 		{"sends no JSON", func(c *peer) { c.writeFrame(opText, []byte("hello")) }, 1007, actors.Failed},
 		{"sends no UTF-8", func(c *peer) { c.writeFrame(opText, []byte("{\"\xff\": 1}")) }, 1007, actors.Failed},
 		{"sends nothing, in a frame", func(c *peer) { c.writeFrame(opText, nil) }, 1007, actors.Failed},
-		{"sends 5 MiB", func(c *peer) { c.writeFrame(opText, make([]byte, 5<<20)) }, 1009, actors.Failed},
-		{"announces all the bytes that there can be", func(c *peer) { c.write(header(final|opText, 1<<63-1)); c.write(make([]byte, 5<<20)) }, 1009, actors.Failed},
+		{"sends 5 MiB", func(c *peer) {
+			c.writeFrame(opText, []byte(`{"stopWorkflow": {"reason": "`+strings.Repeat("x", 5<<20)+`"}}`))
+		}, 1009, actors.Failed},
+		{"announces all the bytes that there can be", func(c *peer) { c.write(header(final|opText, 1<<63-1)); c.write(make([]byte, 25<<20)) }, 1009, actors.Failed},
 		{"announces a negative length", func(c *peer) { c.write(slices.Repeat([]byte{0xff}, 14)) }, 0, actors.ClientGone},
 		{"sends noise", func(c *peer) { c.write(noise); c.hangUp() }, 0, ""},
 		{"sets reserved bits", func(c *peer) { c.writeFrame(0x70|opText, []byte("{}")) }, 0, actors.ClientGone},

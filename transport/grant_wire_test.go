@@ -492,7 +492,7 @@ func TestEveryCloseCodeIsSeenByAClient(t *testing.T) {
 		"no credits":             {agent: breaks(codes.ResourceExhausted, "USAGE_QUOTA_EXCEEDED "+internal), says: []string{startW1}, code: 1008, reason: "usage quota exceeded"},
 		"not entitled":           {agent: breaks(codes.PermissionDenied, internal+" USAGE_QUOTA_NOT_ENTITLED: "+internal), says: []string{startW1}, code: 1008, reason: "USAGE_QUOTA_NOT_ENTITLED"},
 		"another workflow":       {agent: waits, handler: granting(grant.Grant{WorkflowID: "w2"}), says: []string{startW1}, code: 3003, reason: "workflow not allowed"},
-		"over 4 MiB":             {agent: waits, says: []string{startW1, ofSize(4<<20 + 1)}, code: 1009, reason: "message over 4 MiB"},
+		"over 4 MiB":             {agent: waits, says: []string{startW1, ofSize(4<<20+1, "~")}, code: 1009, reason: "message over 4 MiB"},
 		"the agent fails":        {agent: breaks(codes.Internal, internal), says: []string{startW1}, code: 1011, reason: "agent error: INTERNAL"},
 		"the store fails": {agent: waits, handler: leasing(func(func(error)) (relay.Lease, error) { return nil, errors.New(internal) }),
 			says: []string{startW1}, code: 1011, reason: "internal error"},

@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httpsession"
 )
@@ -161,7 +164,8 @@ func (h *Handler) parts(granted *grant.Grant, r *http.Request) relay.Session {
 	return parts
 }
 
-// prepare holds a startRequest against the grant, and tells the agent what both sides can do.
+// prepare holds a startRequest against the grant, tells the agent what both sides can do, and holds the
+// result against the limit.
 func (h *Handler) prepare(granted *grant.Grant, start *dap.StartWorkflowRequest) error {
 	switch {
 	case granted.WorkflowID == "" || start.WorkflowID == granted.WorkflowID:
@@ -172,8 +176,15 @@ func (h *Handler) prepare(granted *grant.Grant, start *dap.StartWorkflowRequest)
 	}
 	start.ClientCapabilities = Capabilities(start.ClientCapabilities, granted.Capabilities,
 		orDefault(h.ClientCapabilities, DefaultClientCapabilities), orDefault(h.ServerCapabilities, DefaultServerCapabilities))
+	if proto.Size(&dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}}) > codec.MaxMessage {
+		return &actors.Fault{Code: actors.CloseTooBig, Reason: startTooBig}
+	}
 	return nil
 }
+
+// startTooBig is what the client is told of a startRequest that is over the limit with what the agent is
+// told besides.
+const startTooBig = "start request over 4 MiB"
 
 func orDefault(list []string, byDefault func() []string) []string {
 	if list == nil {

@@ -100,7 +100,7 @@ func TestAClientThatNobodyReadsFromIsNotSilent(t *testing.T) {
 		const messages = 100 // of 32 KiB: far more than fits between the client and the agent
 		sent := 0
 		go func() {
-			message := []byte(ofSize(32 << 10))
+			message := []byte(ofSize(32<<10, "~"))
 			for range messages {
 				_ = ws.Write(context.Background(), websocket.MessageText, message)
 				sent++

@@ -3,7 +3,9 @@ package transport_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -13,9 +15,15 @@ import (
 	"github.com/coder/websocket"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/client"
+	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -56,41 +64,58 @@ func TestEventsOfAnUnknownKindAreIgnored(t *testing.T) {
 	})
 }
 
-// ofSize is an event that is so many bytes of JSON.
-func ofSize(bytes int) string {
-	const before, after = `{"actionResponse": {"plainTextResponse": {"response": "`, `"}}}`
-	return before + strings.Repeat("~", bytes-len(before)-len(after)) + after
+// ofSize is an event that is so many bytes of protobuf. character is one byte of its text, as JSON.
+func ofSize(bytes int, character string) string {
+	text := strings.Repeat("x", bytes)
+	event := &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: &dap.ActionResponse{
+		ResponseType: &dap.ActionResponse_PlainTextResponse{PlainTextResponse: &dap.PlainTextResponse{Response: text}},
+	}}}
+	around := proto.Size(event) - len(text)
+	return `{"actionResponse": {"plainTextResponse": {"response": "` + strings.Repeat(character, bytes-around) + `"}}}`
 }
 
+// As JSON such a message can be up to six times as long.
 func TestAMessageOf4MiBIsCarried(t *testing.T) {
-	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
-		ws := g.start()
-		g.send(ws, ofSize(4<<20))
-		g.send(ws, `{"stopWorkflow": {}}`)
-		wantFrame(t, closeFrame(ws), 1000, "")
-		if got := observed[scripted.Received](g); len(got) != 2 || len(got[0].Event.GetActionResponse().GetPlainTextResponse().GetResponse()) < 4<<20-100 {
-			t.Errorf("the agent received %d messages", len(got))
-		}
-	})
+	for _, character := range []string{"~", `\n`, `\u0001`} {
+		inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
+			ws := g.start()
+			g.send(ws, ofSize(4<<20, character))
+			g.send(ws, `{"stopWorkflow": {}}`)
+			wantFrame(t, closeFrame(ws), 1000, "")
+			if got := observed[scripted.Received](g); len(got) != 2 || proto.Size(got[0].Event) != 4<<20 {
+				t.Errorf("%s: the agent received %d messages", character, len(got))
+			}
+		})
+	}
 }
 
 func TestAMessageOver4MiBIsRefusedOnceTheAgentHasStopped(t *testing.T) {
-	for _, size := range []int{4<<20 + 1, 5 << 20} {
+	for name, message := range map[string]string{
+		"a byte over":            ofSize(4<<20+1, "~"),
+		"a MiB over":             ofSize(5<<20, "~"),
+		"a byte over, escaped":   ofSize(4<<20+1, `\u0001`),
+		"more than can be JSON":  strings.Repeat(" ", 6<<22+64<<10) + heartbeat,
+		"numbers, 11 bytes each": `{"startRequest": {"flowConfig": {"a": [1` + strings.Repeat(",1", 1<<19) + `]}}}`,
+		"too many values":        `{"startRequest": {"flowConfig": {"a": [1` + strings.Repeat(",1", 1<<21+1) + `]}}}`,
+	} {
 		late := func(string) scripted.Misbehaviour {
 			return scripted.Misbehaviour{AcknowledgeAfter: 3 * time.Second, SendAfterStop: 2}
 		}
 		inGateway(t, setting{agent: scripted.Options{Steps: waits.Steps, Misbehave: late}}, func(t *testing.T, g *gateway) {
 			ws := g.start()
 			began := time.Now()
-			go ws.Write(context.Background(), websocket.MessageText, []byte(ofSize(size)))
+			go ws.Write(context.Background(), websocket.MessageText, []byte(message))
 			for range 2 {
 				if _, action := g.act(ws); action.GetNewCheckpoint() == nil {
-					t.Errorf("the agent's last words are %v", action)
+					t.Errorf("%s: the agent's last words are %v", name, action)
 				}
 			}
 			wantFrame(t, closeFrame(ws), 1009, "message over 4 MiB")
 			if took := time.Since(began); took != 3*time.Second {
-				t.Errorf("the close frame came after %v", took)
+				t.Errorf("%s: the close frame came after %v", name, took)
+			}
+			if end := <-g.stopped; end.BadInput[relay.TooBig] != 1 {
+				t.Errorf("%s: bad input %v", name, end.BadInput)
 			}
 			if len(observed[scripted.Ended](g)) != 1 {
 				t.Error("the agent had not stopped")
@@ -100,14 +125,105 @@ func TestAMessageOver4MiBIsRefusedOnceTheAgentHasStopped(t *testing.T) {
 	}
 }
 
-// As JSON an action is longer than on the agent's wire. The client is told, not cut.
-func TestAnActionThatIsOver4MiBAsJSONEndsWith1009(t *testing.T) {
-	large := &dap.Action{Action: &dap.Action_NewCheckpoint{NewCheckpoint: &dap.NewCheckpoint{Checkpoint: strings.Repeat("\n", 3<<20)}}}
-	inGateway(t, setting{agent: scripted.Options{Steps: []scripted.Step{scripted.Ask(large)}}}, func(t *testing.T, g *gateway) {
+// large is a checkpoint that is so many bytes of protobuf when the scripted agent has given it its ID.
+func large(bytes int, character string) *dap.Action {
+	checkpoint := &dap.NewCheckpoint{Checkpoint: strings.Repeat(character, bytes)}
+	action := &dap.Action{RequestID: rand.Text(), Action: &dap.Action_NewCheckpoint{NewCheckpoint: checkpoint}}
+	checkpoint.Checkpoint = checkpoint.Checkpoint[proto.Size(action)-bytes:]
+	return action
+}
+
+// As JSON an action can be six times as long as on the agent's wire, and is delivered; also to the
+// client of package client, and where there is none.
+func TestWhateverTheAgentMaySendIsDelivered(t *testing.T) {
+	for _, character := range []string{"~", "\n", "\x01"} {
+		sent := large(4<<20, character)
+		agent := scripted.Options{Steps: []scripted.Step{scripted.Ask(sent)}}
+		inGateway(t, setting{agent: agent}, func(t *testing.T, g *gateway) {
+			conn, err := client.Dial(t.Context(), client.Config{
+				URL: "ws://gateway/", HTTPClient: g.clients.httpClient(nil), Start: &dap.StartWorkflowRequest{WorkflowID: "w1"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Cut()
+			if got, err := conn.Receive(t.Context()); err != nil || !proto.Equal(got.GetNewCheckpoint(), sent.GetNewCheckpoint()) {
+				t.Errorf("%q: %v", character, err)
+			}
+			response := g.execute(t.Context(), "w2", `{}`)
+			line, err := bufio.NewReader(response.Body).ReadBytes('\n')
+			got := new(dap.Action)
+			if err := errors.Join(err, codec.Decode(line, got)); err != nil || !proto.Equal(got.GetNewCheckpoint(), sent.GetNewCheckpoint()) {
+				t.Errorf("%q, without a client: %d bytes, %v", character, len(line), err)
+			}
+		})
+	}
+}
+
+func TestAnActionOver4MiBEndsWith1009(t *testing.T) {
+	agent := scripted.Options{Steps: []scripted.Step{scripted.Ask(large(4<<20+1, "~"))}}
+	inGateway(t, setting{agent: agent}, func(t *testing.T, g *gateway) {
 		ws := g.start()
 		wantFrame(t, closeFrame(ws), 1009, "message over 4 MiB")
-		g.wantStop("WORKHORSE_WEBSOCKET_PING_FAILED")
+		if answer := g.execute(t.Context(), "w2", `{}`); answer.StatusCode != http.StatusBadGateway {
+			t.Errorf("without a client: %s", answer.Status)
+		}
 	})
+}
+
+// startOfSize is a startRequest that is so many bytes as a message of protobuf.
+func startOfSize(bytes int) string {
+	start := &dap.StartWorkflowRequest{WorkflowID: "w1", Goal: strings.Repeat("x", bytes)}
+	around := proto.Size(&dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}}) - bytes
+	return `{"workflowID": "w1", "goal": "` + strings.Repeat("x", bytes-around) + `"}`
+}
+
+// grower is a tool that adds to the startRequest.
+type grower struct{ relay.Tool }
+
+func (grower) Open(_ context.Context, start *dap.StartWorkflowRequest) error {
+	start.Goal += "!"
+	return nil
+}
+func (grower) Takes(*dap.Action) bool      { return false }
+func (grower) Close(context.Context) error { return nil }
+
+// What the client sent was no more than the limit. What the gateway adds makes it more.
+func TestAStartRequestThatGrowsOver4MiBEndsWith1009(t *testing.T) {
+	for name, c := range map[string]struct {
+		handler func(*transport.Handler)
+		reason  string
+		status  int // of a run without a client
+	}{
+		"nothing is added": {func(*transport.Handler) {}, "", http.StatusOK},
+		"capabilities": {granting(grant.Grant{Capabilities: []string{"advanced_search"}}),
+			"start request over 4 MiB", http.StatusRequestEntityTooLarge},
+		"by a tool": {func(h *transport.Handler) {
+			h.Tools = func(*grant.Grant, *http.Request) []relay.Tool { return []relay.Tool{grower{}} }
+		}, "message over 4 MiB", http.StatusBadGateway},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ends := func(string) scripted.Misbehaviour {
+				return scripted.Misbehaviour{BreakOff: status.New(codes.OK, "")}
+			}
+			inGateway(t, setting{agent: scripted.Options{Misbehave: ends}, handler: c.handler}, func(t *testing.T, g *gateway) {
+				ws := g.dial(nil)
+				start := startOfSize(4 << 20)
+				g.send(ws, `{"startRequest": `+start+`}`)
+				if code := websocket.StatusCode(1009); c.reason != "" {
+					wantFrame(t, closeFrame(ws), code, c.reason)
+				} else {
+					wantFrame(t, closeFrame(ws), 1000, "")
+				}
+				if answer := g.execute(t.Context(), "w1", start); answer.StatusCode != c.status {
+					t.Errorf("without a client: %s", answer.Status)
+				}
+				if n := len(observed[scripted.Started](g)); (n == 0) != (c.reason != "") {
+					t.Errorf("the agent got %d startRequests", n)
+				}
+			})
+		})
+	}
 }
 
 func TestAMessageThatIsNoClientEventEndsWith1007(t *testing.T) {

@@ -107,22 +107,27 @@ func (c *runClient) write(line []byte) error {
 	if c.over {
 		return errRunEnded
 	}
-	if err := c.allow(); err != nil {
-		return err
-	}
 	if !c.begun {
 		c.begun = true
 		c.w.Header().Set("Content-Type", "application/x-ndjson")
 		c.w.Header().Set("X-Content-Type-Options", "nosniff")
 		c.w.WriteHeader(http.StatusOK)
 	}
-	if _, err := c.w.Write(line); err != nil {
-		return err
+	for len(line) > 0 {
+		if err := c.allow(); err != nil {
+			return err
+		}
+		n, err := c.w.Write(line[:min(len(line), fragmentLimit)])
+		if err != nil {
+			return err
+		}
+		line = line[n:]
 	}
 	return c.control.Flush()
 }
 
-// allow gives a write its time, unless Abort has taken it.
+// allow gives the next write its time, unless Abort has taken it. A long line is several writes: a
+// client that reads slowly is not lost.
 func (c *runClient) allow() error {
 	c.cutting.Lock()
 	defer c.cutting.Unlock()
@@ -201,7 +206,10 @@ func answerRun(w http.ResponseWriter, code int, reason string) {
 	case actors.CloseTryAgainLater:
 		status = http.StatusConflict
 	case actors.CloseTooBig:
-		status = http.StatusBadGateway // the agent's: the body was read before
+		status = http.StatusBadGateway // the agent's message: the body was read before
+		if reason == startTooBig {
+			status = http.StatusRequestEntityTooLarge
+		}
 	case actors.CloseInternal:
 		if strings.HasPrefix(reason, agentError) {
 			status = http.StatusBadGateway

@@ -34,8 +34,12 @@ func noCredits(s *status.Status) string {
 	return ""
 }
 
-// receivedTooBig is how grpc-go says that a message was over the limit of this side.
-const receivedTooBig = "received message larger than max"
+// tooBig tells whether a status says that a message was over the limit, in the words of grpc-go. Its
+// code is used for more than that.
+func tooBig(s *status.Status) bool {
+	return s.Code() == codes.ResourceExhausted &&
+		(strings.Contains(s.Message(), "received message larger than max") || strings.Contains(s.Message(), "trying to send message larger than max"))
+}
 
 // fault tells how the end of an agent's stream is told to the client. io.EOF, an end in order, is
 // passed on. The status' message reaches the client only with INVALID_ARGUMENT, where the protocol
@@ -53,8 +57,7 @@ func fault(err error) error {
 		return relay.AgentUnavailable(err)
 	case s.Code() == codes.InvalidArgument:
 		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: s.Message(), Err: err}
-	}
-	if s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), receivedTooBig) {
+	case tooBig(s):
 		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error(), Err: err}
 	}
 	// The names of the codes as the gRPC specification spells them, not as Go does.

@@ -125,13 +125,11 @@ func (c *wsClient) Send(action *dap.Action) error {
 	return nil
 }
 
-// encode puts an action into a buffer, as JSON. An error is a [*actors.Fault].
+// encode puts an action into a buffer, as JSON. That has no limit of its own: whatever the agent may
+// send is delivered. An error is a [*actors.Fault].
 func encode(buffer *codec.Buffer, action *dap.Action) (err error) {
 	if buffer.Bytes, err = codec.Append(buffer.Bytes, action); err != nil {
 		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
-	}
-	if len(buffer.Bytes) > codec.MaxMessage { // as JSON; the agent's message was shorter
-		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error()}
 	}
 	return nil
 }

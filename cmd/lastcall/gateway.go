@@ -122,7 +122,7 @@ const requestGrace = 750 * time.Millisecond
 // port answers to the end, and systemd hears to the end.
 func (g *gateway) services(p parts, on ports) []extraService {
 	shared, connections := toolConnections()
-	server := &transport.HTTPServer{Listener: on.sessions, Log: g.log, MaxBody: codec.MaxMessage, RequestGrace: requestGrace, Handler: g.flags.routes(&transport.Handler{
+	server := &transport.HTTPServer{Listener: on.sessions, Log: g.log, MaxBody: codec.MaxJSON, RequestGrace: requestGrace, Handler: g.flags.routes(&transport.Handler{
 		Supervisor:         g.supervisor,
 		Agents:             p.pool,
 		Authorizer:         g.watch.metrics.Authorizer(p.authorizer),

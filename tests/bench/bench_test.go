@@ -148,7 +148,7 @@ func openSessions(b *testing.B, address string, n int) []*websocket.Conn {
 				b.Error(err)
 				return
 			}
-			ws.SetReadLimit(codec.MaxMessage)
+			ws.SetReadLimit(codec.MaxJSON)
 			clients[i] = ws
 			say(b, ws, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{
 				WorkflowID: fmt.Sprintf("bench-%d", i), Goal: "measure",

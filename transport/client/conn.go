@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
@@ -76,7 +77,7 @@ func (c *Conn) Receive(ctx context.Context) (*dap.Action, error) {
 }
 
 // Send sends event in a text frame. It takes at most a minute. An event that can't be encoded or is
-// over 4 MiB is an error and leaves the connection as it is. Any other error means that the
+// over 4 MiB as protobuf is an error and leaves the connection as it is. Any other error means that the
 // connection is over: it is what Receive returns, or ctx's error if that ended first, which cuts
 // the connection.
 func (c *Conn) Send(ctx context.Context, event *dap.ClientEvent) error {
@@ -89,13 +90,12 @@ func (c *Conn) Send(ctx context.Context, event *dap.ClientEvent) error {
 }
 
 func encode(event *dap.ClientEvent) (*codec.Buffer, error) {
+	if proto.Size(event) > codec.MaxMessage {
+		return nil, codec.ErrTooBig
+	}
 	message := codec.NewBuffer()
 	var err error
-	message.Bytes, err = codec.Append(message.Bytes, event)
-	if err == nil && len(message.Bytes) > codec.MaxMessage {
-		err = codec.ErrTooBig
-	}
-	if err != nil {
+	if message.Bytes, err = codec.Append(message.Bytes, event); err != nil {
 		message.Free()
 		return nil, err
 	}

@@ -23,7 +23,7 @@ const (
 )
 
 // CloseError says how a connection ended: with the gateway's close code and reason; with 1007 or
-// 1009, sent by this client, after a message that is no Action or is over 4 MiB; or, with 1006,
+// 1009, sent by this client, after a message that is no Action or is over the limit; or, with 1006,
 // without a close frame.
 type CloseError struct {
 	Code   int

@@ -41,14 +41,18 @@ func (c *Conn) next() (*dap.Action, error) {
 	}
 	buffer := codec.NewBuffer()
 	defer buffer.Free()
-	if err := buffer.Fill(message); errors.Is(err, codec.ErrTooBig) {
-		return nil, c.reject(codeTooBig, "message over 4 MiB", err)
-	} else if err != nil {
-		return nil, err
-	}
+	err = buffer.Fill(message)
 	action := &dap.Action{}
-	if err := codec.Decode(buffer.Bytes, action); err != nil {
+	if err == nil {
+		err = codec.Decode(buffer.Bytes, action)
+	}
+	switch {
+	case errors.Is(err, codec.ErrTooBig):
+		return nil, c.reject(codeTooBig, err.Error(), err)
+	case errors.As(err, new(*codec.SyntaxError)):
 		return nil, c.reject(codeInvalidPayload, "message is no Action", err)
+	case err != nil:
+		return nil, err
 	}
 	return action, nil
 }

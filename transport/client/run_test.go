@@ -201,16 +201,15 @@ func TestAWorkflowWithoutAnIDGetsOneAndKeepsIt(t *testing.T) {
 
 func TestABadConfigurationIsToldAtOnce(t *testing.T) {
 	for name, spoil := range map[string]func(*client.Config){
-		"no URL":            func(c *client.Config) { c.URL = "" },
-		"http":              func(c *client.Config) { c.URL = "http://gateway/ws" },
-		"no host":           func(c *client.Config) { c.URL = "ws:///ws" },
-		"bad URL":           func(c *client.Config) { c.URL = "ws://[" },
-		"negative backoff":  func(c *client.Config) { c.MinBackoff = -1 },
-		"crossed backoff":   func(c *client.Config) { c.MinBackoff, c.MaxBackoff = 2, 1 },
-		"negative beat":     func(c *client.Config) { c.Heartbeat = -1 },
-		"start not UTF-8":   func(c *client.Config) { c.Start = &dap.StartWorkflowRequest{Goal: "\xff"} },
-		"start over 4 MiB":  func(c *client.Config) { c.Start = &dap.StartWorkflowRequest{Goal: strings.Repeat("x", 4<<20)} },
-		"start, 0 in every": func(c *client.Config) { c.Start = &dap.StartWorkflowRequest{Goal: strings.Repeat("\x00", 1<<20)} },
+		"no URL":           func(c *client.Config) { c.URL = "" },
+		"http":             func(c *client.Config) { c.URL = "http://gateway/ws" },
+		"no host":          func(c *client.Config) { c.URL = "ws:///ws" },
+		"bad URL":          func(c *client.Config) { c.URL = "ws://[" },
+		"negative backoff": func(c *client.Config) { c.MinBackoff = -1 },
+		"crossed backoff":  func(c *client.Config) { c.MinBackoff, c.MaxBackoff = 2, 1 },
+		"negative beat":    func(c *client.Config) { c.Heartbeat = -1 },
+		"start not UTF-8":  func(c *client.Config) { c.Start = &dap.StartWorkflowRequest{Goal: "\xff"} },
+		"start over 4 MiB": func(c *client.Config) { c.Start = &dap.StartWorkflowRequest{Goal: strings.Repeat("x", 4<<20)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := configFor("ws://gateway/ws")
@@ -618,8 +617,9 @@ func TestAMessageThatIsNoActionEndsTheRun(t *testing.T) {
 		cause                 error
 	}{
 		{"garbage", "hello", "message is no Action", 1007, new(codec.SyntaxError)},
-		{"too big", `"` + strings.Repeat("x", codec.MaxMessage-1) + `"`, "message over 4 MiB", 1009, codec.ErrTooBig},
-		{"just not too big", `"` + strings.Repeat("x", codec.MaxMessage-2) + `"`, "message is no Action", 1007, new(codec.SyntaxError)},
+		{"too big for JSON", `{` + strings.Repeat(" ", codec.MaxJSON) + `}`, "message over 4 MiB", 1009, codec.ErrTooBig},
+		{"garbage of 4 MiB", `"` + strings.Repeat("x", codec.MaxMessage) + `"`, "message is no Action", 1007, new(codec.SyntaxError)},
+		{"too big for an agent", `{"requestID": "` + strings.Repeat("x", codec.MaxMessage) + `"}`, "message over 4 MiB", 1009, codec.ErrTooBig},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var end error

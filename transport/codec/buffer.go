@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// ErrTooBig says that a message is over [MaxMessage].
+// ErrTooBig says that a message is over [MaxMessage], or over [MaxJSON] as JSON.
 var ErrTooBig = errors.New("message over 4 MiB")
 
-// keepCapacity is the largest buffer that the pool takes back: one message of 4 MiB must not cost
-// 4 MiB for as long as the process lives.
+// keepCapacity is the largest buffer that the pool takes back: one message of many MiB must not cost
+// that memory for as long as the process lives.
 const keepCapacity = 64 << 10
 
 var buffers = sync.Pool{New: func() any { return &Buffer{Bytes: make([]byte, 0, 1024)} }}
@@ -34,7 +34,7 @@ func (b *Buffer) Free() {
 	buffers.Put(b)
 }
 
-// Fill replaces the buffer's bytes with those of one whole message. A message over [MaxMessage] is
+// Fill replaces the buffer's bytes with those of one whole message. A message over [MaxJSON] is
 // [ErrTooBig]; no more than that and a byte is ever read of it.
 func (b *Buffer) Fill(message io.Reader) error {
 	b.Bytes = b.Bytes[:0]
@@ -42,11 +42,11 @@ func (b *Buffer) Fill(message io.Reader) error {
 		if len(b.Bytes) == cap(b.Bytes) {
 			b.Bytes = append(b.Bytes, 0)[:len(b.Bytes)]
 		}
-		room := b.Bytes[len(b.Bytes):min(cap(b.Bytes), MaxMessage+1)]
+		room := b.Bytes[len(b.Bytes):min(cap(b.Bytes), MaxJSON+1)]
 		n, err := message.Read(room)
 		b.Bytes = b.Bytes[:len(b.Bytes)+n]
 		switch {
-		case len(b.Bytes) > MaxMessage:
+		case len(b.Bytes) > MaxJSON:
 			return ErrTooBig
 		case err == io.EOF:
 			return nil

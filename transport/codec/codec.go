@@ -11,8 +11,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// MaxMessage is the size in bytes that a message may have on either wire, both ways.
-const MaxMessage = 4 << 20
+const (
+	// MaxMessage is the size in bytes that a message may have on the agent's wire, as protobuf, both
+	// ways.
+	MaxMessage = 4 << 20
+
+	// MaxJSON is the size in bytes that such a message may have as JSON: there a byte of text becomes
+	// up to six, \u0001, and the fields have their names.
+	MaxJSON = 6*MaxMessage + 64<<10
+)
 
 // The contract's own field names, and unset fields written too: what the platform's clients read.
 var marshal = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
@@ -35,7 +42,7 @@ func Append(dst []byte, message proto.Message) ([]byte, error) {
 }
 
 // Decode parses data, one JSON object, into message. It keeps nothing of data. Fields that the
-// contract doesn't know are ignored. The error is a [*SyntaxError].
+// contract doesn't know are ignored. The error is a [*SyntaxError], or [ErrTooBig].
 func Decode(data []byte, message proto.Message) error {
 	_, err := DecodeCounting(data, message)
 	return err
@@ -43,6 +50,39 @@ func Decode(data []byte, message proto.Message) error {
 
 // DecodeCounting is Decode, and tells whether data holds fields that the contract doesn't know.
 func DecodeCounting(data []byte, message proto.Message) (unknown bool, err error) {
+	if crowded(data) {
+		return false, ErrTooBig
+	}
+	unknown, err = decode(data, message)
+	if err == nil && proto.Size(message) > MaxMessage {
+		err = ErrTooBig
+	}
+	return unknown, err
+}
+
+// crowded tells whether data has more values than a message of [MaxMessage] bytes, where each takes two
+// bytes at least. Decoded, a value can take a hundred bytes of memory.
+func crowded(data []byte) bool {
+	if len(data) <= MaxMessage {
+		return false
+	}
+	commas, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '\\':
+			i++
+		case '"':
+			inString = !inString
+		case ',':
+			if !inString {
+				commas++
+			}
+		}
+	}
+	return commas > MaxMessage/2
+}
+
+func decode(data []byte, message proto.Message) (unknown bool, err error) {
 	if unmarshalStrict.Unmarshal(data, message) == nil {
 		return false, nil
 	}

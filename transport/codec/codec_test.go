@@ -57,7 +57,7 @@ func FuzzDecode(f *testing.F) {
 		var event dap.ClientEvent
 		if err := codec.Decode(data, &event); err != nil {
 			var syntax *codec.SyntaxError
-			if !errors.As(err, &syntax) {
+			if !errors.As(err, &syntax) && !errors.Is(err, codec.ErrTooBig) {
 				t.Errorf("%T: %v", err, err)
 			}
 			return
@@ -120,11 +120,39 @@ func TestWhatIsEncodedDecodesToTheSame(t *testing.T) {
 	})
 }
 
+// The limit is on what the message is for the agent. As JSON it may be longer, or shorter.
+func TestAMessageIsAsLargeAsItIsAsProtobuf(t *testing.T) {
+	stop := func(bytes int, character string) string {
+		return `{"stopWorkflow": {"reason": "` + strings.Repeat(character, bytes) + `"}}`
+	}
+	list := func(values int, value string) string {
+		return `{"startRequest": {"flowConfig": {"a": [` + value + strings.Repeat(","+value, values-1) + `]}}}`
+	}
+	const around = 10 // bytes of a stopWorkflow besides its reason
+	for name, test := range map[string]struct {
+		data string
+		want error
+	}{
+		"the limit":                     {stop(codec.MaxMessage-around, "x"), nil},
+		"the limit, escaped":            {stop(codec.MaxMessage-around, `\u0001`), nil},
+		"one byte over":                 {stop(codec.MaxMessage-around+1, "x"), codec.ErrTooBig},
+		"one byte over, escaped":        {stop(codec.MaxMessage-around+1, `\"`), codec.ErrTooBig},
+		"numbers take 11 bytes":         {list(codec.MaxMessage/11+1, "1"), codec.ErrTooBig},
+		"a value takes 2 bytes":         {list(codec.MaxMessage/2+2, " 0"), codec.ErrTooBig},
+		"commas in a text are no value": {stop(codec.MaxMessage-around, ","), nil},
+		"a text that ends in a slash":   {stop(codec.MaxMessage/2-around, `,\\`), nil},
+	} {
+		if err := codec.Decode([]byte(test.data), &dap.ClientEvent{}); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v, want %v", name, err, test.want)
+		}
+	}
+}
+
 func TestABufferTakesAMessageOfTheLimitAndNoMore(t *testing.T) {
 	for _, test := range []struct {
 		size int
 		want error
-	}{{0, nil}, {1023, nil}, {1024, nil}, {1025, nil}, {codec.MaxMessage, nil}, {codec.MaxMessage + 1, codec.ErrTooBig}, {codec.MaxMessage * 2, codec.ErrTooBig}} {
+	}{{0, nil}, {1023, nil}, {1024, nil}, {1025, nil}, {codec.MaxJSON, nil}, {codec.MaxJSON + 1, codec.ErrTooBig}, {codec.MaxJSON * 2, codec.ErrTooBig}} {
 		message := bytes.Repeat([]byte("x"), test.size)
 		source := bytes.NewReader(message)
 		buffer := codec.NewBuffer()
@@ -133,7 +161,7 @@ func TestABufferTakesAMessageOfTheLimitAndNoMore(t *testing.T) {
 		} else if err == nil && !bytes.Equal(buffer.Bytes, message) {
 			t.Errorf("%d bytes: got %d back", test.size, len(buffer.Bytes))
 		}
-		if read := test.size - source.Len(); read > codec.MaxMessage+1 {
+		if read := test.size - source.Len(); read > codec.MaxJSON+1 {
 			t.Errorf("%d bytes: %d of them were read", test.size, read)
 		}
 		buffer.Free()

@@ -1,6 +1,7 @@
 package scripted
 
 import (
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -36,4 +37,13 @@ type Misbehaviour struct {
 // out. They say nothing, and are not remembered. A stop between two of them ends the flood.
 type Flood struct {
 	Messages, Size int
+
+	Controls bool // the text is of control characters, each six bytes as JSON
+}
+
+func (f Flood) text() string {
+	if f.Controls {
+		return strings.Repeat("\x01", f.Size)
+	}
+	return strings.Repeat("~", f.Size)
 }

@@ -3,7 +3,6 @@ package scripted
 import (
 	"crypto/rand"
 	"encoding/json"
-	"strings"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
@@ -104,7 +103,7 @@ func (r *run) flood() error {
 	if r.faults.Flood.Messages == 0 {
 		return nil
 	}
-	water := &dap.NewCheckpoint{Status: StatusRunning, Checkpoint: strings.Repeat("~", r.faults.Flood.Size)}
+	water := &dap.NewCheckpoint{Status: StatusRunning, Checkpoint: r.faults.Flood.text()}
 	for range r.faults.Flood.Messages {
 		if err := r.pause(0); err != nil {
 			return err
