@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
@@ -336,6 +339,51 @@ func TestBadInputIsDroppedAndCounted(t *testing.T) {
 		}
 		if s.Count("client got a") != 2 || s.Count("agent got a") != 1 || s.Count("agent got b") != 0 {
 			t.Errorf("%q", s.Lines())
+		}
+	})
+}
+
+// newer is an action of a contract that has more fields than this one.
+func newer(id string, fields ...protowire.Number) *dap.Action {
+	a := actorstest.Action(id)
+	var unknown []byte
+	for _, field := range fields {
+		unknown = protowire.AppendBytes(protowire.AppendTag(unknown, field, protowire.BytesType), []byte("what to do"))
+	}
+	a.ProtoReflect().SetUnknown(unknown)
+	return a
+}
+
+// A client could not answer it: its JSON would be a requestID and nothing else.
+func TestAnActionNewerThanTheContractIsAnsweredWithAnError(t *testing.T) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Serve()
+		s.Stream().Say(newer("a", 98, 99, 98))
+		s.Stream().Say(newer("b", 97))
+		s.Stream().Say(newer("", 97)) // nobody waits for an answer
+		known := newer("c", 99)       // more of an action that is known
+		known.Action = &dap.Action_Mkdir{Mkdir: &dap.Mkdir{}}
+		s.Stream().Say(known)
+		s.Stream().Say(actorstest.Action("d"))
+		synctest.Wait()
+		s.Stream().End(io.EOF)
+		const text = "this gateway does not know the action: its contract has no field "
+		s.Saw(
+			"0s agent got startRequest",
+			"0s agent got a "+text+"[98 99]",
+			"0s agent got b "+text+"[97]",
+			"0s client got c",
+			"0s client got d",
+			"0s agent ended",
+			"0s client told 1000 ",
+			"0s client cut",
+		)
+		if got := s.EndsAs(actors.Completed); got.BadInput[relay.UnknownAction] != 3 {
+			t.Errorf("bad input %v", got.BadInput)
+		}
+		if told := actorstest.Heard[relay.ActionUnknown](h); len(told) != 1 || told[0].Session != s.ID || told[0].Workflow != "w1" || !slices.Equal(told[0].Fields, []int{98, 99}) {
+			t.Errorf("told of %+v", told)
 		}
 	})
 }

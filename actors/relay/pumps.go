@@ -5,6 +5,7 @@ import (
 
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -122,16 +123,34 @@ func (s *session) receiveAgent(stream Stream) message {
 // delivered.
 func (s *session) deliver(action *dap.Action) bool {
 	fresh, err := s.requests.asked(action)
-	if err == nil && fresh && !s.callTool(action) {
+	if err == nil && fresh && !s.decline(action) {
 		if !s.confirm() {
 			return false
 		}
-		err = s.Client.Send(action)
+		if !s.callTool(action) {
+			err = s.Client.Send(action)
+		}
 	}
 	if err != nil {
 		s.post(message{event: sendEvent(err), err: err})
 	}
 	return err == nil
+}
+
+// decline answers an action that is newer than the contract: the workflow would wait for ever. It reports
+// false for one that is known.
+func (s *session) decline(action *dap.Action) bool {
+	fields := unknownFields(action)
+	if fields == nil {
+		return false
+	}
+	if s.requests.unknown() {
+		s.engine.BroadcastEvent(ActionUnknown{Session: s.place.ID, Workflow: s.now.Load().workflow, Fields: fields, Context: s.place.Context})
+	}
+	if action.GetRequestID() != "" {
+		s.answerCall(action, errorAnswer(fmt.Sprintf("this gateway does not know the action: its contract has no field %v", fields)))
+	}
+	return true
 }
 
 func unlessCompleted(err error) error {

@@ -5,7 +5,10 @@ import (
 
 	"errors"
 	"maps"
+	"slices"
 	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
@@ -14,6 +17,7 @@ import (
 const (
 	UnknownRequest   actors.BadInput = "unknown_request"   // a response to a request that isn't open; dropped
 	DuplicateRequest actors.BadInput = "duplicate_request" // an action with the ID of one that is open; dropped
+	UnknownAction    actors.BadInput = "unknown_action"    // an action that the contract doesn't know; answered with an error
 	UnknownEvent     actors.BadInput = "unknown_event"     // a message of a kind that the contract doesn't know; ignored
 	UnknownField     actors.BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
 	InvalidMessage   actors.BadInput = "invalid_message"   // a message that is none: not JSON, too deep, not UTF-8, a wrong type; ends the session
@@ -57,6 +61,35 @@ func (r *requests) asked(action *dap.Action) (fresh bool, err error) {
 	}
 	r.open[id] = struct{}{}
 	return true, nil
+}
+
+// maxUnknown bounds how many fields of an unknown action are named.
+const maxUnknown = 8
+
+// unknownFields returns the numbers of the fields of an action that this contract doesn't know, or nil
+// where it knows what is asked for. JSON has no place for such an action, so a client can't answer it.
+func unknownFields(action *dap.Action) (fields []int) {
+	if action.GetAction() != nil {
+		return nil
+	}
+	for rest := action.ProtoReflect().GetUnknown(); len(rest) > 0 && len(fields) < maxUnknown; {
+		number, _, size := protowire.ConsumeField(rest)
+		if size < 0 {
+			break // protobuf has parsed it before
+		}
+		if rest = rest[size:]; !slices.Contains(fields, int(number)) {
+			fields = append(fields, int(number))
+		}
+	}
+	return fields
+}
+
+// unknown counts an action that is unknown. It reports whether it is the session's first.
+func (r *requests) unknown() (first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count(UnknownAction)
+	return r.bad[UnknownAction] == 1
 }
 
 // answered notes a response. It reports false for one that nobody waits for. A response without an

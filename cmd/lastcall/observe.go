@@ -24,6 +24,8 @@ func (g *gateway) observe(event any) {
 		g.sessionStopped(e)
 	case relay.ToolUnavailable:
 		g.log.WarnContext(e.Context, "tool unavailable", "session", e.Session, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "error", e.Err)
+	case relay.ActionUnknown:
+		g.log.WarnContext(e.Context, "action unknown", "session", e.Session, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "fields", e.Fields)
 	case actors.ServiceStopped:
 		g.serviceStopped(e)
 	case actors.DrainStarted:

@@ -152,7 +152,7 @@ func reasons() label {
 func badInputs() label {
 	l := label{name: "kind"}
 	for _, kind := range []actors.BadInput{
-		relay.UnknownRequest, relay.DuplicateRequest, relay.UnknownEvent, relay.UnknownField,
+		relay.UnknownRequest, relay.DuplicateRequest, relay.UnknownAction, relay.UnknownEvent, relay.UnknownField,
 		relay.InvalidMessage, relay.TooBig, relay.ProtocolError, relay.NotAllowed,
 	} {
 		l.values = append(l.values, string(kind))
