@@ -72,5 +72,9 @@ type SupervisorPanicked struct {
 	Err *PanicError
 }
 
+// EventsMissed says that a listener of [Supervisor.Listen] was too far behind, and how many events it
+// has missed. It is for that listener alone, and comes where they would have come.
+type EventsMissed struct{ Count int }
+
 // BadInput is a kind of input that is wrong. Each is counted.
 type BadInput string

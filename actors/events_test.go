@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,6 +171,22 @@ func TestStopGivesAStuckListenerASecond(t *testing.T) {
 		if stop(); time.Since(h.Began) != time.Second {
 			t.Errorf("took %v", time.Since(h.Began))
 		}
+	})
+}
+
+// A listener that hangs costs itself alone: the others hear everything, and sessions end as they should.
+func TestAStuckListenerDisturbsNobody(t *testing.T) {
+	in(t, func(t *testing.T) {
+		h := open(t, actors.Options{})
+		forever, entered := make(chan struct{}), make(chan struct{})
+		defer close(forever)
+		enter := sync.OnceFunc(func() { close(entered) })
+		stuck := h.Listen(func(any) { enter(); <-forever })
+		s := h.prepare().serve()
+		<-entered
+		h.drained(actors.Drain{})
+		s.endsAs(actors.Drained)
+		stuck()
 	})
 }
 

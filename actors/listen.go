@@ -13,7 +13,11 @@ type flush struct{ seen chan struct{} }
 // flushTimeout bounds the wait for a listener that doesn't return.
 const flushTimeout = time.Second
 
-func listen(engine *actor.Engine, f func(event any)) (stop func()) {
+// maxBehind is how many events wait for a listener: more than a drain of 80,000 sessions has.
+const maxBehind = 1 << 18
+
+func listen(engine *actor.Engine, f func(event any), limit int) (stop func()) {
+	l := &listener{engine: engine, f: f, limit: limit}
 	last := flush{make(chan struct{})}
 	pid := engine.SpawnFunc(func(c *actor.Context) {
 		switch m := c.Message().(type) {
@@ -23,22 +27,113 @@ func listen(engine *actor.Engine, f func(event any)) (stop func()) {
 				close(last.seen)
 			}
 		default:
-			hear(engine, f, m)
+			l.put(m)
 		}
 	}, "listener", actor.WithInboxSize(inboxSize))
 	engine.Subscribe(pid)
 	return sync.OnceFunc(func() {
+		late := time.NewTimer(flushTimeout)
+		defer late.Stop()
 		engine.BroadcastEvent(last)
 		select {
 		case <-last.seen:
-		case <-time.After(flushTimeout):
+			l.end(late.C)
+		case <-late.C:
+			l.abandon()
 		}
 		engine.Unsubscribe(pid)
 		engine.Poison(pid)
 	})
 }
 
-// hear calls f, and keeps its panic from hollywood. One at the news of a panic is not told again.
+// listener hands events to a function, on a goroutine that there is as long as there are events. A
+// function that doesn't return costs the events that find no room any more.
+type listener struct {
+	engine *actor.Engine
+	f      func(event any)
+	limit  int
+
+	mu     sync.Mutex
+	events []any
+	missed int           // events after these
+	ran    chan struct{} // closed when the goroutine has ended. nil: there is none
+	over   bool
+}
+
+func (l *listener) put(event any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
+	if len(l.events) >= l.limit {
+		l.missed++
+		return
+	}
+	if l.missed > 0 {
+		l.events = append(l.events, EventsMissed{l.missed})
+		l.missed = 0
+	}
+	l.events = append(l.events, event)
+	if l.ran == nil {
+		l.ran = make(chan struct{})
+		go l.run()
+	}
+}
+
+func (l *listener) run() {
+	for {
+		event, more := l.next()
+		if !more {
+			return
+		}
+		hear(l.engine, l.f, event)
+	}
+}
+
+// next returns the next event. Where there is none the goroutine has to end.
+func (l *listener) next() (event any, more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case len(l.events) > 0:
+		event, l.events[0] = l.events[0], nil
+		l.events = l.events[1:]
+	case l.missed > 0:
+		event, l.missed = EventsMissed{l.missed}, 0
+	default:
+		close(l.ran)
+		l.ran, l.events = nil, nil
+		return nil, false
+	}
+	return event, true
+}
+
+// end takes no more events, and waits until the function has seen those that there are. When it is late
+// the rest is dropped, and the goroutine ends when the function returns.
+func (l *listener) end(late <-chan time.Time) {
+	l.mu.Lock()
+	ran := l.ran
+	l.over = true
+	l.mu.Unlock()
+	if ran == nil {
+		return
+	}
+	select {
+	case <-ran:
+	case <-late:
+		l.abandon()
+	}
+}
+
+func (l *listener) abandon() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	l.events, l.missed = nil, 0
+}
+
+// hear calls f, and keeps its panic from the process. One at the news of a panic is not told again.
 func hear(engine *actor.Engine, f func(event any), event any) {
 	defer func() {
 		v := recover()

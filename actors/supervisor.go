@@ -152,10 +152,14 @@ func (s *Supervisor) Add(name string, stage Stage, run Service) error {
 	return cmp.Or(err, answer)
 }
 
-// Listen calls f with each event of the engine's event stream, one after the other, until stop is
-// called. stop returns when f has seen everything that was sent before, or after a second.
+// Listen calls f with each event of the engine's event stream, one after the other, on a goroutine of
+// the listener's own, until stop is called. A slow f makes nothing else wait: events wait for it, 262,144 at most,
+// and those that find no room are told as one [EventsMissed].
+//
+// stop returns when f has seen everything that was sent before, or after a second: f is not called again,
+// but a call that is under way then goes on.
 func (s *Supervisor) Listen(f func(event any)) (stop func()) {
-	return listen(s.engine, f)
+	return listen(s.engine, f, maxBehind)
 }
 
 // Close ends the supervisor. Sessions that are still there are killed: drain before.

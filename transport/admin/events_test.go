@@ -364,6 +364,16 @@ func TestAStateThatCannotBeToldIsToBeReadAnew(t *testing.T) {
 	})
 }
 
+// The handler's own listener can be behind, too.
+func TestEventsThatTheHandlerMissedAreToldAsMissed(t *testing.T) {
+	inServer(t, func(t *testing.T, s *served) {
+		w := s.watch()
+		defer w.conn.Close()
+		s.supervisor.Engine().BroadcastEvent(actors.EventsMissed{Count: 7})
+		want(w, admin.EventLagged, admin.Lagged{Missed: 7})
+	})
+}
+
 func TestWhoTakesNothingForTenSecondsIsLetGo(t *testing.T) {
 	inServer(t, func(t *testing.T, s *served) {
 		w := s.watch()

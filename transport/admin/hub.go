@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 const (
@@ -53,6 +55,10 @@ func (h *hub) hear(event any) {
 	if h.nobody() {
 		return
 	}
+	if missed, isNews := event.(actors.EventsMissed); isNews {
+		h.miss(missed.Count)
+		return
+	}
 	name, data := eventOf(event)
 	if name == "" {
 		return
@@ -61,11 +67,24 @@ func (h *hub) hear(event any) {
 	if name == EventResumed {
 		data, err = h.state(context.Background())
 	}
+	if err != nil {
+		h.miss(1)
+		return
+	}
 	frame := encode(name, data)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for r := range h.readers {
-		r.put(frame, err != nil)
+		r.put(frame)
+	}
+}
+
+// miss tells all readers that they have missed events.
+func (h *hub) miss(events int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for r := range h.readers {
+		r.miss(events)
 	}
 }
 
@@ -88,14 +107,26 @@ type reader struct {
 }
 
 // put adds an event, or counts it as missed where the reader is too far behind.
-func (r *reader) put(frame []byte, lost bool) {
+func (r *reader) put(frame []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if lost || len(r.frames) == maxBehind {
+	if len(r.frames) == maxBehind {
 		r.missed++
 	} else {
 		r.frames = append(r.frames, frame)
 	}
+	r.tell()
+}
+
+// miss counts events as missed. They are told of after the frames.
+func (r *reader) miss(events int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.missed += events
+	r.tell()
+}
+
+func (r *reader) tell() {
 	select {
 	case r.more <- struct{}{}:
 	default:
