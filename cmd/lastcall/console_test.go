@@ -38,9 +38,9 @@ func observed(terminal bool) (*gateway, *bytes.Buffer) {
 		failed:   make(chan actors.ServiceStopped, 1),
 		badInput: make(map[actors.BadInput]int),
 		notifier: &notifier{},
+		report:   new(reportFile),
 	}
 	g.log = newLogger(g.console, "auto", "info")
-	g.report.log = g.log
 	return g, shown
 }
 
@@ -224,7 +224,7 @@ func TestServiceThatEndsUnaskedIsAFailure(t *testing.T) {
 	} {
 		g, _ := observed(false)
 		for range 2 { // the second isn't waited with
-			g.observe(actors.ServiceStopped{ServiceReport: actors.ServiceReport{Name: "daemon", Outcome: outcome}})
+			g.react(actors.ServiceStopped{ServiceReport: actors.ServiceReport{Name: "daemon", Outcome: outcome}})
 		}
 		if failed := len(g.failed) > 0; failed != fails {
 			t.Errorf("%s: failed is %v, want %v", outcome, failed, fails)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,8 @@ type gateway struct {
 	flags      *serveCmd
 	console    *console
 	log        *slog.Logger
-	report     reportFile
+	logDropped func() uint64 // records
+	report     *reportFile
 	failed     chan actors.ServiceStopped // a service that ended unasked
 	badInput   map[actors.BadInput]int    // of all sessions that have stopped
 	sessions   atomic.Int64               // that there are
@@ -44,16 +46,20 @@ type parts struct {
 }
 
 // open starts everything that can fail at start: first what needs no undoing, then the ports.
-func (c *serveCmd) open(limits actors.Budget, passed sockets, std streams) (*gateway, error) {
+func (c *serveCmd) open(limits actors.Budget, passed sockets, log *serverLog) (*gateway, error) {
 	g := &gateway{
-		flags:    c,
-		console:  newConsole(std.err),
-		failed:   make(chan actors.ServiceStopped, 1),
-		badInput: make(map[actors.BadInput]int),
+		flags:      c,
+		console:    log.console,
+		log:        log.Logger,
+		logDropped: log.lines.Dropped,
+		failed:     make(chan actors.ServiceStopped, 1),
+		badInput:   make(map[actors.BadInput]int),
+		report:     &reportFile{path: c.Report},
 	}
-	g.log = newLogger(g.console, c.LogFormat, c.LogLevel)
-	g.report = reportFile{path: c.Report, log: g.log}
-	slog.SetDefault(g.log) // hollywood logs there
+	if err := g.report.check(); err != nil {
+		return nil, fmt.Errorf("--report: %w", err)
+	}
+	slog.SetDefault(g.log) // hollywood, grpc-go and package log log there
 	parts, err := c.parts(passed, g.log)
 	if err != nil {
 		return nil, err
@@ -100,16 +106,29 @@ func (g *gateway) start(limits actors.Budget, p parts, on ports) (err error) {
 		return err
 	}
 	g.notifier = newNotifier(func() int { return int(g.sessions.Load()) }, g.alive, g.log)
-	g.unobserve = g.supervisor.Listen(func(event any) { // before the first service, which may fail at once
-		g.watch.metrics.Observe(event)
-		g.observe(event)
-	})
+	g.unobserve = g.listen() // before the first service, which may fail at once
 	for _, s := range append(g.services(p, on), g.flags.services...) {
 		if err := g.supervisor.Add(s.name, s.stage, s.run); err != nil {
 			return fmt.Errorf("start %s: %w", s.name, err)
 		}
 	}
 	return nil
+}
+
+// listen starts the listeners of the supervisor's events, each for itself: what holds one up holds up no
+// other. stop ends them.
+func (g *gateway) listen() (stop func()) {
+	var stops []func()
+	for _, hear := range []func(event any){g.react, g.watch.metrics.Observe, g.observe, g.keepReport} {
+		stops = append(stops, g.supervisor.Listen(hear))
+	}
+	return func() {
+		var all sync.WaitGroup
+		for _, stop := range stops {
+			all.Go(stop)
+		}
+		all.Wait()
+	}
 }
 
 // requestGrace is what plain requests get once the sessions have ended. It is less than the second that
@@ -154,8 +173,9 @@ func (g *gateway) services(p parts, on ports) []extraService {
 	)
 }
 
-// run serves until a signal or a failure, drains, and tells how that went.
-func (g *gateway) run(signals *signals) error {
+// run serves until a signal or a failure, drains, and tells how that went, and what the deadline of the
+// process was.
+func (g *gateway) run(signals *signals) (deadline time.Time, err error) {
 	defer g.supervisor.Close()
 	defer g.unobserve()
 
@@ -168,7 +188,7 @@ func (g *gateway) run(signals *signals) error {
 	}
 	ctx, cancel := context.WithTimeout(signals.patience, g.flags.ShutdownTimeout)
 	defer cancel()
-	deadline, _ := ctx.Deadline()
+	deadline, _ = ctx.Deadline()
 	g.notifier.draining(int(g.sessions.Load()), deadline, true) // a short drain is over before its events are heard
 	g.leaveTheDoor(ctx)
 	report, err := g.supervisor.Drain(ctx, actors.Drain{
@@ -178,14 +198,35 @@ func (g *gateway) run(signals *signals) error {
 		BatchInterval: g.flags.BatchInterval,
 	})
 	g.unobserve()
-	g.report.write(report)
-	if failure != nil {
-		return failure
+	if signals.patience.Err() != nil {
+		deadline = time.Now()
+	}
+	unwritten := g.writeReport(report, deadline)
+	switch {
+	case failure != nil:
+		return deadline, failure
+	case err != nil:
+		return deadline, killedError{err}
+	}
+	return deadline, unwritten
+}
+
+// leastReport is what the report gets to be written in any case, such as on a network's file system.
+const leastReport = time.Second
+
+// writeReport returns when the report is written, or when there is no time left for it.
+func (g *gateway) writeReport(report *actors.Report, deadline time.Time) (err error) {
+	written := make(chan error, 1)
+	go func() { written <- g.report.write(report) }()
+	select {
+	case err = <-written:
+	case <-time.After(max(leastReport, time.Until(deadline))):
+		err = errors.New("write the report: it takes too long")
 	}
 	if err != nil {
-		return killedError{err}
+		g.log.Error("report not written", "error", err)
 	}
-	return nil
+	return err
 }
 
 // leaveTheDoor leaves those who come from now on to the next process, where there will be one that

@@ -22,6 +22,7 @@ const (
 )
 
 func main() {
+	logGRPC()
 	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 
@@ -56,6 +57,11 @@ type usageError struct{ error }
 
 // killedError says that the drain had to kill somebody.
 type killedError struct{ error }
+
+// exited is the exit code of a command that has told of everything by itself.
+type exited int
+
+func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // run is main, with daemons that a test may want in the gateway.
 func run(args []string, std streams, services ...extraService) int {
@@ -93,9 +99,12 @@ func (grammar *cli) parser(std streams, exit func(code int)) *kong.Kong {
 func exitCode(err error, stderr io.Writer) int {
 	var usage usageError
 	var killed killedError
+	var told exited
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &told):
+		return int(told)
 	case errors.As(err, &killed):
 		return exitKilled
 	case errors.As(err, &usage):

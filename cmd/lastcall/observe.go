@@ -13,6 +13,46 @@ import (
 	"github.com/lastcall-go/lastcall/transport"
 )
 
+// react does what the process itself has to do about the supervisor's events: it counts sessions, tells
+// systemd, and ends with a service that ends unasked.
+func (g *gateway) react(event any) {
+	switch e := event.(type) {
+	case actors.SessionStarted:
+		g.sessions.Add(1)
+	case actors.SessionStopped:
+		g.sessions.Add(-1)
+	case actors.ServiceStopped:
+		g.serviceEnded(e)
+	case actors.DrainStarted:
+		g.notifyDrain(e.DrainStatus)
+	case actors.DrainProgress:
+		g.notifyDrain(e.DrainStatus)
+	case actors.DrainFinished:
+		g.notifyDrain(e.DrainStatus)
+	case actors.Resumed:
+		g.notifier.resumed()
+	}
+}
+
+// serviceEnded: a service that ended unasked takes the server with it.
+func (g *gateway) serviceEnded(e actors.ServiceStopped) {
+	if e.Outcome == actors.Failed || e.Outcome == actors.Completed {
+		select {
+		case g.failed <- e:
+		default: // one is enough
+		}
+	}
+}
+
+// keepReport writes the report of a drain that the process survives.
+func (g *gateway) keepReport(event any) {
+	if e, is := event.(actors.DrainFinished); is && e.Standby {
+		if err := g.report.standby(e.Report); err != nil {
+			g.log.Error("report not written", "error", err)
+		}
+	}
+}
+
 // observe turns the supervisor's events into records, and on a terminal into progress.
 func (g *gateway) observe(event any) {
 	switch e := event.(type) {
@@ -35,15 +75,15 @@ func (g *gateway) observe(event any) {
 	case actors.DrainFinished:
 		g.drainFinished(e)
 	case actors.Resumed:
-		g.notifier.resumed()
 		g.log.Info("resumed")
 	case actors.SupervisorPanicked:
 		g.log.Error("panic in the supervisor", "error", e.Err)
+	case actors.EventsMissed:
+		g.log.Warn("events missed", "events", e.Count)
 	}
 }
 
 func (g *gateway) sessionStarted(e actors.SessionStarted) {
-	g.sessions.Add(1)
 	g.log.InfoContext(e.Context, "session started",
 		"session", e.ID, "request_id", transport.RequestID(e.Context),
 		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName)
@@ -51,7 +91,6 @@ func (g *gateway) sessionStarted(e actors.SessionStarted) {
 
 // sessionStopped is the one record with everything about a session.
 func (g *gateway) sessionStopped(e actors.SessionStopped) {
-	g.sessions.Add(-1)
 	attrs := []any{
 		"session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow,
 		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName,
@@ -83,23 +122,15 @@ func stoppedLevel(e actors.SessionStopped) slog.Level {
 	return slog.LevelInfo
 }
 
-// serviceStopped: a service that ended unasked takes the server with it.
 func (g *gateway) serviceStopped(e actors.ServiceStopped) {
 	if e.Err != nil {
 		g.log.Error("service failed", "service", e.Name, "error", e.Err)
 	} else {
 		g.log.Debug("service stopped", "service", e.Name, "outcome", e.Outcome, "stop", e.Took.String())
 	}
-	if e.Outcome == actors.Failed || e.Outcome == actors.Completed {
-		select {
-		case g.failed <- e:
-		default: // one is enough
-		}
-	}
 }
 
 func (g *gateway) drainStarted(e actors.DrainStarted) {
-	g.notifyDrain(e.DrainStatus)
 	g.logDrain(e.DrainStatus, "drain started", "drain", e.ID, "part", e.Part, "reason", e.Reason, "sessions", e.Sessions, "services", e.Services, "deadline", e.Deadline)
 	if !e.Part {
 		g.console.show(fmt.Sprintf("draining: %d sessions", e.Sessions))
@@ -107,7 +138,6 @@ func (g *gateway) drainStarted(e actors.DrainStarted) {
 }
 
 func (g *gateway) drainProgress(d actors.DrainStatus) {
-	g.notifyDrain(d)
 	left := max(0, time.Until(d.Deadline)).Round(100 * time.Millisecond)
 	if g.console.terminal && !d.Part {
 		g.console.show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", d.Left, left, suffix(": ", totals(d.Totals))))
@@ -117,10 +147,6 @@ func (g *gateway) drainProgress(d actors.DrainStatus) {
 }
 
 func (g *gateway) drainFinished(e actors.DrainFinished) {
-	g.notifyDrain(e.DrainStatus)
-	if e.Standby {
-		g.report.standby(e.Report)
-	}
 	r := e.Report
 	if g.console.terminal && !e.Part {
 		line := fmt.Sprintf("drained %d sessions in %v%s", len(r.Sessions), r.Took, suffix(": ", totals(r.Totals)))

@@ -208,11 +208,13 @@ func TestServiceThatNeverStopsIsGivenUpAtTheDeadline(t *testing.T) {
 
 // The third signal needs nobody's help, not even the log's.
 func TestThirdSignalExitsAtOnce(t *testing.T) {
-	p := startServe(t, "stuck log")
+	p := startServe(t, "stuck log", "--drain-delay", "9s")
 	p.signal(syscall.SIGTERM)
 	p.record("signal received")
+	p.signal(syscall.SIGSTOP) // so that the two come at once: the second alone would end it as soon
 	p.signal(syscall.SIGINT)
 	p.signal(syscall.SIGTERM) // another one than the second: signals of a kind may become one
+	p.signal(syscall.SIGCONT)
 	if code := p.exit(patience); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}
@@ -254,13 +256,21 @@ type process struct {
 // start runs the test binary in a role. The process is gone when the test is over.
 func start(t *testing.T, role string, args ...string) *process {
 	t.Helper()
-	binary, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{t: t, cmd: exec.Command(binary, args...), exited: make(chan struct{}), grown: make(chan struct{})}
+	return startProcess(t, role, exec.Command(os.Args[0], args...))
+}
+
+// startLimited is start, below a limit that a shell sets.
+func startLimited(t *testing.T, role, limit string, args ...string) *process {
+	t.Helper()
+	return startProcess(t, role, exec.Command("sh", append([]string{"-c", limit + ` && exec "$0" "$@"`, os.Args[0]}, args...)...))
+}
+
+func startProcess(t *testing.T, role string, command *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: command, exited: make(chan struct{}), grown: make(chan struct{})}
 	// A race detector's process would linger for a second.
 	p.cmd.Env = append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")
+	var err error
 	p.stdin, err = p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

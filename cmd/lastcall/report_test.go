@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -12,9 +14,8 @@ import (
 
 // Who waits for the report's file never reads half of it.
 func TestReportIsWrittenInOnePiece(t *testing.T) {
-	g, log := observed(false)
 	path := filepath.Join(t.TempDir(), "report.json")
-	g.report.path = path
+	file := reportFile{path: path}
 	report := &actors.Report{Reason: "server shutdown", Sessions: make([]actors.SessionReport, 500)}
 
 	written, read := make(chan struct{}), make(chan int)
@@ -38,7 +39,9 @@ func TestReportIsWrittenInOnePiece(t *testing.T) {
 		}
 	}()
 	for range 50 {
-		g.report.write(report)
+		if err := file.write(report); err != nil {
+			t.Error(err)
+		}
 	}
 	close(written)
 	if times := <-read; times == 0 {
@@ -50,17 +53,90 @@ func TestReportIsWrittenInOnePiece(t *testing.T) {
 	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
 		t.Errorf("files %v, %v; want the report alone", files, err)
 	}
-	if log.Len() > 0 {
-		t.Errorf("logged %s", log)
+}
+
+// What can never work is refused at start, and changes nothing.
+func TestAReportThatCanNeverBeWrittenIsAUsageError(t *testing.T) {
+	folder := t.TempDir()
+	before := filepath.Join(folder, "before")
+	if err := os.WriteFile(before, []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, helps := range map[string]string{
+		filepath.Join(folder, "missing", "report.json"): "no such file or directory",
+		filepath.Join(before, "report.json"):            "not a directory",
+		folder:                                          "is no regular file",
+		"/dev/full":                                     "is no regular file",
+		"/proc/report.json":                             "can't be written",
+	} {
+		wantUsageError(t, "--report: ", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--report", path)
+		wantUsageError(t, helps, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--report", path)
+	}
+	if is, err := os.Stat("/dev/full"); err != nil || is.Mode().IsRegular() {
+		t.Errorf("/dev/full is not what it was: %v, %v", is, err)
+	}
+	if err := (&reportFile{path: before}).check(); err != nil {
+		t.Error(err)
+	}
+	if kept, err := os.ReadFile(before); err != nil || string(kept) != "kept" {
+		t.Errorf("the report before holds %q, %v", kept, err)
+	}
+	wantFiles(t, folder, "before")
+}
+
+// A limit on the size of files stands for a disk that is full.
+func TestAReportOnAFullDiskIsRefusedAtStart(t *testing.T) {
+	args := serveArgs(t)
+	p := startLimited(t, "no daemon", "ulimit -f 0", args...)
+	if code := p.exit(patience); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	if !strings.HasPrefix(p.lastLine(), "lastcall: --report: ") {
+		t.Errorf("last line %q", p.lastLine())
+	}
+	wantFiles(t, filepath.Dir(args[len(args)-1]))
+}
+
+// Later the place can be gone, or taken.
+func TestAReportThatIsNotWrittenInTheEndFails(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"the folder is gone": func(path string) error { return os.Remove(filepath.Dir(path)) },
+		"a folder is there":  func(path string) error { return os.MkdirAll(filepath.Join(path, "sub"), 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "folder", "report.json")
+			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			p := startServe(t, "no daemon", "--report", path)
+			if err := spoil(path); err != nil {
+				t.Fatal(err)
+			}
+			p.drain(syscall.SIGTERM, 1)
+			p.record("report not written")
+			if !strings.HasPrefix(p.lastLine(), "lastcall: write the report: ") {
+				t.Errorf("last line %q", p.lastLine())
+			}
+			if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) > 0 {
+				t.Errorf("left %v, %v", left, err)
+			}
+		})
 	}
 }
 
-func TestReportThatCannotBeWrittenIsLogged(t *testing.T) {
-	g, log := observed(false)
-	g.report.path = filepath.Join(t.TempDir(), "missing", "report.json")
-	g.report.write(&actors.Report{})
-	if !strings.Contains(log.String(), "report not written") {
-		t.Errorf("logged %q", log)
+// wantFiles wants a folder to hold these alone.
+func wantFiles(t *testing.T, folder string, want ...string) {
+	t.Helper()
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, file := range files {
+		got = append(got, file.Name())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the folder holds %q, want %q", got, want)
 	}
 }
 
@@ -74,11 +150,13 @@ func TestAnEmptyFinalReportLeavesTheStandbysInPlace(t *testing.T) {
 		standby, final *actors.Report
 		want           *actors.Report
 	}{{full, empty, full}, {empty, empty, empty}, {full, someReport, someReport}, {empty, full, full}, {full, stuck, stuck}} {
-		g.observe(actors.DrainFinished{DrainStatus: actors.DrainStatus{Standby: true}, Report: test.standby})
+		g.keepReport(actors.DrainFinished{DrainStatus: actors.DrainStatus{Standby: true}, Report: test.standby})
 		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.standby.Sessions) {
 			t.Errorf("after a standby with %d sessions the file has %d", len(test.standby.Sessions), len(got.Sessions))
 		}
-		g.report.write(test.final)
+		if err := g.report.write(test.final); err != nil {
+			t.Error(err)
+		}
 		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.want.Sessions) {
 			t.Errorf("after a final drain with %d sessions the file has %d, want %d", len(test.final.Sessions), len(got.Sessions), len(test.want.Sessions))
 		}

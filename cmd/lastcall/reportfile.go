@@ -1,9 +1,14 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
-	"log/slog"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
 )
@@ -11,31 +16,90 @@ import (
 // reportFile is where the report of a drain is left.
 type reportFile struct {
 	path string // empty: nowhere
-	log  *slog.Logger
+
+	mu   sync.Mutex
 	kept bool // there is one of a standby
 }
 
-// write writes the file in one piece: who waits for it never reads half of it. After a standby, the
-// report of a final drain that found no session, and killed nobody, is not worth that one's place.
-func (f *reportFile) write(report *actors.Report) {
-	if f.path == "" || report == nil || f.kept && len(report.Sessions) == 0 && report.Err() == nil {
-		return
+// check tells why a report could not be written, now. It leaves the file as it is.
+func (f *reportFile) check() error {
+	if f.path == "" {
+		return nil
 	}
-	data, err := json.MarshalIndent(report, "", "  ")
+	switch is, err := os.Stat(f.path); {
+	case err == nil && !is.Mode().IsRegular():
+		return fmt.Errorf("%s is no regular file", f.path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	temporary, err := f.writeTemporary(make([]byte, leastRoom))
 	if err == nil {
-		err = os.WriteFile(f.path+".tmp", append(data, '\n'), 0o644)
+		return os.Remove(temporary)
 	}
-	if err == nil {
-		err = os.Rename(f.path+".tmp", f.path)
+	if inner := new(fs.PathError); errors.As(err, &inner) {
+		err = inner.Err // without the temporary file's name
 	}
-	if err != nil {
-		f.log.Error("report not written", "error", err)
-	}
+	return fmt.Errorf("%s can't be written: %w", f.path, err)
+}
+
+// leastRoom is how many bytes there must be on the disk at the start: those of a report of some sessions.
+const leastRoom = 16 << 10
+
+// write writes the file in one piece: who waits for it never reads half of it, and where it can't be
+// written nothing is left of it. After a standby, the report of a final drain that found no session, and
+// killed nobody, is not worth that one's place.
+func (f *reportFile) write(report *actors.Report) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.replace(report)
 }
 
 // standby writes the report of a drain that the process survives.
-func (f *reportFile) standby(report *actors.Report) {
+func (f *reportFile) standby(report *actors.Report) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.kept = false
-	f.write(report)
-	f.kept = len(report.Sessions) > 0
+	err := f.replace(report)
+	f.kept = err == nil && len(report.Sessions) > 0
+	return err
+}
+
+func (f *reportFile) replace(report *actors.Report) error {
+	if f.path == "" || report == nil || f.kept && len(report.Sessions) == 0 && report.Err() == nil {
+		return nil
+	}
+	data, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	temporary, err := f.writeTemporary(append(data, '\n'))
+	if err == nil {
+		err = os.Rename(temporary, f.path)
+	}
+	if err != nil {
+		return fmt.Errorf("write the report: %w", errors.Join(err, removed(temporary)))
+	}
+	return nil
+}
+
+// writeTemporary writes a file beside the report's, under a name that no other process uses.
+func (f *reportFile) writeTemporary(data []byte) (path string, err error) {
+	path = filepath.Join(filepath.Dir(f.path), fmt.Sprintf(".%s.%s.tmp", filepath.Base(f.path), rand.Text()[:8]))
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(path))
+	}
+	return path, nil
+}
+
+// removed removes a file that was written.
+func removed(path string) error {
+	if path == "" {
+		return nil
+	}
+	return os.Remove(path)
 }

@@ -31,7 +31,7 @@ type serveCmd struct {
 
 	LogFormat string `default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
-	Report    string `type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON."`
+	Report    string `type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON. A place where it can't be written is refused at start."`
 
 	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
 
@@ -55,7 +55,11 @@ func (*serveCmd) Help() string {
 are told 1001, and the process ends when the last session has, at --shutdown-timeout at the latest.
 A second signal makes the deadline now, a third exits at once.
 
-Exit codes: 0 drained; 1 the server failed; 2 nothing was started; 3 somebody had to be killed.
+Exit codes: 0 drained; 1 the server failed, or its report was not written; 2 nothing was started;
+3 somebody had to be killed.
+
+Nothing waits for whoever reads the log: records that find no room are dropped, counted in
+lastcall_log_records_dropped_total, and told of once they flow again.
 
 Every flag is an environment variable too: --stop-timeout is LASTCALL_STOP_TIMEOUT.
 
@@ -63,26 +67,44 @@ Example:
   lastcall serve --listen 0.0.0.0:8080 --auth tokens --auth-tokens tokens --agent agent.example:50052 --agent-tls --drain-grace 5s`
 }
 
-// Run implements the command.
+// Run implements the command. Nothing of it waits for a reader of the standard error.
 func (c *serveCmd) Run(std streams) error {
-	limits, err := c.fit()
-	if err != nil {
-		return usageError{err}
-	}
-	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.toolFlags.check()); err != nil {
-		return usageError{err}
-	}
 	signals := watchSignals(c.Auth != "tokens") // before anybody can know that there is a process to signal
 	defer signals.stop()
-	passed, err := inherited()
+	log := openLog(std.err, c.LogFormat, c.LogLevel)
+	deadline, err := c.serve(log, signals)
+	code := exitCode(err, log.console)
+	log.close(deadline)
+	return exited(code)
+}
+
+// serve returns the deadline of the process with how it went. Zero: there is none.
+func (c *serveCmd) serve(log *serverLog, signals *signals) (deadline time.Time, err error) {
+	gateway, err := c.prepare(log)
 	if err != nil {
-		return usageError{err}
-	}
-	gateway, err := c.open(limits, passed, std)
-	if err != nil {
-		return usageError{errors.Join(err, passed.close())}
+		return time.Time{}, usageError{err}
 	}
 	return gateway.run(signals)
+}
+
+// prepare opens the gateway, or tells why it can't be.
+func (c *serveCmd) prepare(log *serverLog) (*gateway, error) {
+	limits, err := c.fit()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.toolFlags.check()); err != nil {
+		return nil, err
+	}
+	passed, err := inherited()
+	if err != nil {
+		return nil, err
+	}
+	gateway, err := c.open(limits, passed, log)
+	if err != nil {
+		return nil, errors.Join(err, passed.close())
+	}
+	return gateway, nil
 }
 
 // options are the supervisor's.

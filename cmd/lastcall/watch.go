@@ -23,7 +23,7 @@ type watchers struct {
 }
 
 func newWatchers(g *gateway, p parts) (*watchers, error) {
-	options := metrics.Options{Snapshot: g.supervisor.Snapshot, Pool: p.pool.Stats, Version: version()}
+	options := metrics.Options{Snapshot: g.supervisor.Snapshot, Pool: p.pool.Stats, LogDropped: g.logDropped, Version: version()}
 	if g.leases != nil {
 		options.LeaseStore = func() metrics.LeaseStats {
 			stats := g.leases()

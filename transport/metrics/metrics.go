@@ -37,6 +37,9 @@ type Options struct {
 	// LeaseStore is what a lease store tells of itself. Nil: one that can't fail.
 	LeaseStore func() LeaseStats
 
+	// LogDropped is how many records of the program's log were dropped; only grows. Nil: none ever is.
+	LogDropped func() uint64
+
 	// Kinds are the kinds of sessions that are shown besides relay.Kind, at most [MaxKinds]; any
 	// other is shown as "other". Nil: none.
 	Kinds []string

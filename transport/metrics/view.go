@@ -25,7 +25,7 @@ type view struct {
 	draining, drainLeft, drainDeadline *prometheus.Desc
 	connections, streams               *prometheus.Desc
 	unguarded, storeFailures           *prometheus.Desc
-	scrapeErrors                       *prometheus.Desc
+	logDropped, scrapeErrors           *prometheus.Desc
 }
 
 func newView(options Options) *view {
@@ -34,6 +34,9 @@ func newView(options Options) *view {
 	}
 	if options.LeaseStore == nil {
 		options.LeaseStore = func() LeaseStats { return LeaseStats{} }
+	}
+	if options.LogDropped == nil {
+		options.LogDropped = func() uint64 { return 0 }
 	}
 	return &view{
 		options:       options,
@@ -50,6 +53,7 @@ func newView(options Options) *view {
 		streams:       describe("agent_streams", "Streams on these connections."),
 		unguarded:     describe("leases_unguarded", "Leases that are held though the store could not be reached."),
 		storeFailures: describe("lease_store_failures_total", "Calls of the lease store that failed: leases asked for, rounds of renewal.", "operation"),
+		logDropped:    describe("log_records_dropped_total", "Log records that were dropped: nothing read the log, or it could not be written."),
 		scrapeErrors:  describe("scrape_errors_total", "Scrapes without what the supervisor knows: it gave no snapshot in time."),
 	}
 }
@@ -62,7 +66,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (v *view) Describe(all chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		v.sessions, v.tickets, v.toolsRunning, v.messages, v.bytes, v.draining, v.drainLeft, v.drainDeadline,
-		v.connections, v.streams, v.unguarded, v.storeFailures, v.scrapeErrors,
+		v.connections, v.streams, v.unguarded, v.storeFailures, v.logDropped, v.scrapeErrors,
 	} {
 		all <- desc
 	}
@@ -85,6 +89,7 @@ func (v *view) Collect(metrics chan<- prometheus.Metric) {
 	s.gauge(v.unguarded, float64(leases.Unguarded))
 	s.counter(v.storeFailures, leases.Unavailable, "acquire")
 	s.counter(v.storeFailures, leases.Failures, "renew")
+	s.counter(v.logDropped, v.options.LogDropped())
 	s.counter(v.scrapeErrors, v.failures.Load())
 }
 

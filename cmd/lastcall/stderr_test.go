@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	"github.com/lastcall-go/lastcall/actors"
+)
+
+// unread is a lastcall whose standard error is the test's to read, or not.
+type unread struct {
+	*process
+	admin string // URL
+	read  *bufio.Reader
+}
+
+// startUnread runs "lastcall serve" in a role, and reads its log until it listens. stderr is what the
+// process writes to, and reader where that is read.
+func startUnread(t *testing.T, role string, stderr, reader *os.File, args ...string) *unread {
+	t.Helper()
+	command := exec.Command(os.Args[0], serveArgs(t, args...)...)
+	command.Env = append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")
+	command.Stderr = stderr
+	stdin, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	u := &unread{process: &process{t: t, cmd: command, stdin: stdin, exited: make(chan struct{})}, read: bufio.NewReader(reader)}
+	go func() {
+		_ = command.Wait() // the exit code is asked for where it matters
+		close(u.exited)
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		<-u.exited
+	})
+	line, err := u.read.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listening struct{ Sessions, Admin string }
+	if err := json.Unmarshal([]byte(line), &listening); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+	u.url, u.admin = listening.Sessions, listening.Admin
+	return u
+}
+
+// get asks the admin listener.
+func (u *unread) get(path string) (status int, body string) {
+	u.t.Helper()
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get(u.admin + path)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	all, err := io.ReadAll(answer.Body)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return answer.StatusCode, string(all)
+}
+
+func (u *unread) wantOneSession() {
+	u.t.Helper()
+	metrics := func() string {
+		_, all := u.get("/metrics")
+		return all
+	}
+	eventually(u.t, metrics, holds(`lastcall_sessions_opened_total{kind="dap",transport="websocket"} 1`))
+}
+
+func (u *unread) wantNotReady() {
+	u.t.Helper()
+	ready := func() string {
+		status, _ := u.get("/readyz")
+		return http.StatusText(status)
+	}
+	eventually(u.t, ready, holds(http.StatusText(http.StatusServiceUnavailable)))
+}
+
+// pipe is one that takes nothing more where it is filled.
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
+}
+
+func fill(t *testing.T, w *os.File) {
+	t.Helper()
+	raw, err := w.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 4096; size > 0; {
+		err := raw.Write(func(fd uintptr) bool {
+			_ = syscall.SetNonblock(int(fd), true)
+			if _, err := syscall.Write(int(fd), make([]byte, size)); err != nil {
+				size /= 2
+			}
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The process has the same pipe: its writes are to wait.
+	if err := raw.Control(func(fd uintptr) { _ = syscall.SetNonblock(int(fd), false) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The reader of the log goes: logging is lost, and nothing else.
+func TestTheLogsReaderMayGo(t *testing.T) {
+	r, w := pipe(t)
+	u := startUnread(t, "no daemon", w, r)
+	w.Close()
+	r.Close()
+	end := u.session("w1")
+	u.wantOneSession()
+	if _, metrics := u.get("/metrics"); strings.Contains(metrics, "lastcall_log_records_dropped_total 0") {
+		t.Error("no record was counted as dropped")
+	}
+	if status, _ := u.get("/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz says %d", status)
+	}
+	u.drain(syscall.SIGTERM, 0)
+	wantClose(t, end, actors.CloseGoingAway, "server shutdown")
+	if totals := u.report().Totals; totals[actors.Drained] != 1 {
+		t.Errorf("totals %v, want one drained", totals)
+	}
+}
+
+// The reader of the log stops: the sessions, the metrics, the drain and the exit code don't wait for it.
+func TestTheLogsReaderMayStop(t *testing.T) {
+	const deadline = 15 * time.Second // nothing should come near it
+	for _, test := range []struct {
+		role string
+		end  func(*unread)
+		code int
+	}{
+		{"no daemon", func(u *unread) { u.signal(syscall.SIGTERM) }, 0},
+		{"daemon that fails", func(u *unread) { u.stdin.Close() }, 1}, // and a last line that isn't read
+	} {
+		t.Run(test.role, func(t *testing.T) {
+			r, w := pipe(t)
+			u := startUnread(t, test.role, w, r, "--drain-delay", "1s", "--shutdown-timeout", deadline.String())
+			fill(t, w)
+			end := u.session("w1")
+			u.wantOneSession()
+			begun := time.Now()
+			test.end(u)
+			u.wantNotReady()
+			if code := u.exit(patience); code != test.code {
+				t.Errorf("exit code %d, want %d", code, test.code)
+			}
+			if took := time.Since(begun); took >= deadline {
+				t.Errorf("the process took %v to end", took)
+			}
+			wantClose(t, end, actors.CloseGoingAway, "server shutdown")
+			if totals := u.report().Totals; totals[actors.Drained] != 1 {
+				t.Errorf("totals %v, want one drained", totals)
+			}
+		})
+	}
+}
+
+// A second signal makes the deadline now, for a log that isn't read too.
+func TestAHurriedEndDoesNotWaitForTheLog(t *testing.T) {
+	r, w := pipe(t)
+	u := startUnread(t, "no daemon", w, r, "--drain-delay", "20s")
+	fill(t, w)
+	u.signal(syscall.SIGTERM)
+	u.wantNotReady()
+	u.signal(syscall.SIGINT)
+	if code := u.exit(15 * time.Second); code < 0 {
+		t.Error("a signal has ended it")
+	}
+}
+
+// Ctrl-S stops a terminal.
+func TestAStoppedTerminalStopsNoDrain(t *testing.T) {
+	terminal, stderr, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	u := startUnread(t, "no daemon", stderr, terminal, "--log-format", "json")
+	stderr.Close()
+	if _, err := terminal.WriteString("\x13"); err != nil {
+		t.Fatal(err)
+	}
+	end := u.session("w1")
+	u.wantOneSession()
+	u.drain(syscall.SIGTERM, 0)
+	wantClose(t, end, actors.CloseGoingAway, "server shutdown")
+}
+
+// A log that flows again says what is missing, at every level, and begins where it had stopped.
+func TestALogThatFlowsAgainSaysWhatIsMissing(t *testing.T) {
+	for level, want := range map[string]string{"info": "WARN", "error": "ERROR"} {
+		w := &heldBack{stuck: make(chan struct{})}
+		log := openLog(w, "json", level)
+		before := 0
+		for ; log.lines.Dropped() < 100 && before < 100_000; before++ {
+			log.Error("hello", "n", before, "text", strings.Repeat("x", 4000))
+		}
+		close(w.stuck)
+		log.close(time.Time{})
+		lines := strings.Split(strings.TrimSpace(w.String()), "\n")
+		var last struct {
+			Level, Msg string
+			Records    int
+		}
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != want || last.Msg != "log records dropped" || last.Records != 100 {
+			t.Errorf("--log-level %s: the last record is %+v, %v", level, last, err)
+		}
+		if got := len(lines) - 1 + last.Records; got != before {
+			t.Errorf("%d records arrived or are said to be missing, want %d", got, before)
+		}
+	}
+}
+
+// heldBack takes nothing until it is no longer stuck.
+type heldBack struct {
+	stuck chan struct{}
+	mu    sync.Mutex
+	strings.Builder
+}
+
+func (s *heldBack) Write(p []byte) (int, error) {
+	<-s.stuck
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Builder.Write(p)
+}
+
+// The end of the process waits for its log as long as there is time, and a little where there is none.
+func TestTheLogHasUntilTheDeadline(t *testing.T) {
+	for _, test := range []struct {
+		deadline time.Duration // from now. 0: there is none
+		want     time.Duration
+	}{{0, flushTimeout}, {time.Hour, flushTimeout}, {400 * time.Millisecond, 400 * time.Millisecond}, {-time.Second, leastFlush}} {
+		w := &heldBack{stuck: make(chan struct{})}
+		log := openLog(w, "json", "info")
+		log.Info("hello")
+		var deadline time.Time
+		if test.deadline != 0 {
+			deadline = time.Now().Add(test.deadline)
+		}
+		begun := time.Now()
+		log.close(deadline)
+		if took := time.Since(begun); took < test.want-50*time.Millisecond || took > test.want+5*time.Second {
+			t.Errorf("deadline in %v: waited %v, want %v", test.deadline, took, test.want)
+		}
+		close(w.stuck)
+		log.close(time.Time{})
+	}
+}
