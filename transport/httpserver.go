@@ -55,6 +55,15 @@ type HTTPServer struct {
 	// are none.
 	OnShutdown func()
 
+	// KeepFree is how many of the process's descriptors connections leave free, for what else it has to
+	// open, such as those of another server's. A connection that takes one of these has its request
+	// refused: 503 with Retry-After. Where half of them are taken so, newcomers wait to be accepted. Either
+	// is logged once a minute. Zero: connections take all that there are. See [KeptFree].
+	KeepFree int
+
+	// OnFull is called for each request that is refused so. Nil: nothing is.
+	OnFull func()
+
 	mu      sync.Mutex
 	shut    bool     // the listener was closed on purpose
 	shutErr error    // how that went
@@ -65,8 +74,11 @@ type HTTPServer struct {
 type serving struct {
 	server  *http.Server
 	pending *pendingConns
-	ended   chan struct{} // closed when nobody is accepted any more
-	err     error         // why, once ended is closed
+	crowd   *crowd
+	open    func()          // newcomers wait no more
+	over    <-chan struct{} // closed by open
+	ended   chan struct{}   // closed when nobody is accepted any more
+	err     error           // why, once ended is closed
 }
 
 // Serve implements [actors.Service]. Told to stop, it closes the listener, closes connections that
@@ -89,6 +101,7 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	defer cancel()
 	// Shutdown drops a first request that is on its way, and waits 5 s for a connection without one. So
 	// the listener goes first, and each request that got through it is answered.
+	v.open()
 	s.emptyQueue(grace)
 	_, err := s.shutListener()
 	<-v.ended
@@ -174,6 +187,9 @@ func (s *HTTPServer) shutListener() (*serving, error) {
 	defer s.mu.Unlock()
 	if !s.shut {
 		s.shut = true
+		if s.serving != nil {
+			s.serving.open()
+		}
 		s.shutErr = s.Listener.Close()
 	}
 	return s.serving, s.shutErr
@@ -187,13 +203,17 @@ func (s *HTTPServer) isShut() bool {
 
 // begin makes the server known to StopAccepting before it accepts anybody.
 func (s *HTTPServer) begin() *serving {
-	pending := newPendingConns()
-	handler := s.Handler
+	pending, crowd := newPendingConns(), newCrowd(s.KeepFree, s.logger(), s.OnFull)
+	handler := crowd.refuse(s.Handler)
 	if s.MaxBody > 0 {
 		handler = http.MaxBytesHandler(handler, s.MaxBody)
 	}
 	server := &http.Server{
-		ConnState:         pending.track,
+		ConnContext: crowd.enter,
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			pending.track(conn, state)
+			crowd.track(conn, state)
+		},
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
@@ -202,15 +222,17 @@ func (s *HTTPServer) begin() *serving {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.logger().Handler(), slog.LevelDebug),
 	}
+	over := make(chan struct{})
+	open := sync.OnceFunc(func() { close(over) })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.serving = &serving{server: server, pending: pending, ended: make(chan struct{})}
+	s.serving = &serving{server: server, pending: pending, crowd: crowd, open: open, over: over, ended: make(chan struct{})}
 	return s.serving
 }
 
 // accept returns when the listener fails or is closed: everybody who was accepted is tracked then.
 func (v *serving) accept(listener net.Listener) {
-	v.err = v.server.Serve(listener)
+	v.err = v.server.Serve(crowdedListener{listener, v.crowd, v.over})
 	close(v.ended)
 }
 
