@@ -3,10 +3,6 @@ package transport
 import (
 	"errors"
 	"net/http"
-	"net/url"
-	"path"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors/relay"
@@ -31,9 +27,8 @@ func (h *Handler) Execute() http.Handler {
 
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	r = identify(w, r)
-	if !sameOrigin(r, h.AllowOrigins) {
-		h.refused(RefusedOrigin)
-		http.Error(w, "cross-origin request refused", http.StatusForbidden)
+	if !allowsOrigin(r, h.AllowOrigins) {
+		h.refuseOrigin(w, r)
 		return
 	}
 	granted := h.authorize(w, r)
@@ -72,28 +67,6 @@ func refuseBody(w http.ResponseWriter, err error) {
 	default:
 		http.Error(w, "the body is incomplete", http.StatusBadRequest)
 	}
-}
-
-// sameOrigin is what the WebSocket library asks of an upgrade: a browser's page comes from the host
-// that it talks to, or from one that is named. Without it any page could start a workflow, with the
-// cookies of whoever looks at it.
-func sameOrigin(r *http.Request, allowed []string) bool {
-	origin := r.Header.Get("Origin")
-	if origin == "" {
-		return true
-	}
-	page, err := url.Parse(origin)
-	if err != nil || page.Host == "" {
-		return false
-	}
-	return strings.EqualFold(page.Host, r.Host) || slices.ContainsFunc(allowed, func(pattern string) bool {
-		host := page.Host
-		if strings.Contains(pattern, "://") {
-			host = page.Scheme + "://" + page.Host
-		}
-		matched, err := path.Match(strings.ToLower(pattern), strings.ToLower(host))
-		return err == nil && matched
-	})
 }
 
 // errOtherWorkflow refuses a body that names another workflow than the path.

@@ -50,8 +50,9 @@ type Handler struct {
 	ClientCapabilities []string
 	ServerCapabilities []string
 
-	// AllowOrigins are the hosts from which browsers may connect, besides the one that serves them:
-	// patterns of path.Match.
+	// AllowOrigins are the origins whose pages may connect from a browser, besides those of the host that
+	// serves them: patterns of path.Match, for a host or for scheme://host. [CheckOrigin] says whether one
+	// can match anything.
 	AllowOrigins []string
 
 	// Context makes the context of a session, whose values its agent's stream, its tools and its events
@@ -62,8 +63,8 @@ type Handler struct {
 	// Refused is told of each request that doesn't become a session. Nil: nobody is.
 	Refused func(Refusal)
 
-	// Log is told of authorizations that fail, and once if a middleware makes upgrades impossible. Nil:
-	// nothing is logged.
+	// Log is told of authorizations that fail, of origins that are refused, and once if a middleware makes
+	// upgrades impossible. Nil: nothing is logged.
 	Log *slog.Logger
 
 	hidden sync.Once // logged
@@ -79,14 +80,18 @@ const (
 	RefusedPrincipalFull Refusal = "principal_full"
 	RefusedDenied        Refusal = "denied"       // not authorized
 	RefusedUndecided     Refusal = "undecided"    // the authorization is not available
-	RefusedOrigin        Refusal = "origin"       // a run from a foreign page
-	RefusedHandshake     Refusal = "handshake"    // no WebSocket upgrade, or from a foreign page
+	RefusedOrigin        Refusal = "origin"       // from a page that may not connect
+	RefusedHandshake     Refusal = "handshake"    // no WebSocket upgrade
 	RefusedBody          Refusal = "invalid_body" // of a run
 )
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = identify(w, r)
+	if !allowsOrigin(r, h.AllowOrigins) {
+		h.refuseOrigin(w, r)
+		return
+	}
 	granted := h.authorize(w, r)
 	if granted == nil {
 		return // and has been answered
@@ -96,7 +101,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client, err := accept(w, r, h.AllowOrigins)
+	client, err := accept(w, r, nil)
 	if err != nil {
 		h.notUpgraded(err)
 		return // and has been answered

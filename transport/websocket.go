@@ -25,15 +25,18 @@ type wsClient struct {
 	meter
 }
 
-// accept upgrades a request; a browser's from one of these origins or its own. On an error the
-// request has been answered; [errHidden] is for the log.
-func accept(w http.ResponseWriter, r *http.Request, origins []string) (*wsClient, error) {
+// accept upgrades a request, whose origin has been checked, to one of these subprotocols or to none. On an
+// error the request has been answered; [errHidden] is for the log.
+func accept(w http.ResponseWriter, r *http.Request, subprotocols []string) (*wsClient, error) {
 	if r.ProtoMajor != 1 {
 		http.Error(w, "a WebSocket needs HTTP/1.1 here", http.StatusHTTPVersionNotSupported)
 		return nil, fmt.Errorf("upgrade a request of %s", r.Proto)
 	}
 	up := &upgrade{ResponseWriter: w}
-	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{OriginPatterns: origins})
+	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{
+		InsecureSkipVerify: true, // allowsOrigin has verified it
+		Subprotocols:       subprotocols,
+	})
 	if err != nil {
 		return nil, err
 	}

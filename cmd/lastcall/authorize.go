@@ -9,9 +9,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -28,7 +25,7 @@ type authFlags struct {
 	AuthSecret string `type:"path" placeholder:"FILE" help:"Base64 of 32 bytes, to sign what --auth-url is asked."`
 
 	MaxSessionsPerPrincipal int      `default:"0" placeholder:"N" help:"Sessions at a time of one principal; 0 is no limit."`
-	AllowOrigin             []string `placeholder:"HOST" help:"Hosts whose pages may connect from a browser, besides the gateway's own. A pattern, such as *.example.com."`
+	AllowOrigin             []string `placeholder:"ORIGIN" help:"Pages that may connect from a browser, besides those of the gateway's own host: a host, or scheme://host. A pattern, such as *.example.com or vscode-webview://*."`
 
 	TLSCert     string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate for --listen, in PEM, and for --admin where others can reach it. Read again when it changes."`
 	TLSKey      string `name:"tls-key" type:"path" placeholder:"FILE" help:"Its key, in PEM."`
@@ -75,17 +72,20 @@ func (f *authFlags) check(listen, admin string) error {
 		return errors.New("--tls-cert and --tls-key go together")
 	case f.TLSClientCA != "" && f.TLSCert == "":
 		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
-	case slices.ContainsFunc(f.AllowOrigin, badPattern):
-		return fmt.Errorf("--allow-origin %s: not a pattern", strings.Join(f.AllowOrigin, ","))
 	case f.MaxSessionsPerPrincipal < 0:
 		return fmt.Errorf("--max-sessions-per-principal %d: must be at least 0", f.MaxSessionsPerPrincipal)
 	}
-	return nil
+	return f.checkOrigins()
 }
 
-func badPattern(pattern string) bool {
-	_, err := path.Match(pattern, "")
-	return err != nil
+// checkOrigins refuses what would let no page in.
+func (f *authFlags) checkOrigins() error {
+	for _, pattern := range f.AllowOrigin {
+		if err := transport.CheckOrigin(pattern); err != nil {
+			return fmt.Errorf("--allow-origin %q matches no page: %w", pattern, err)
+		}
+	}
+	return nil
 }
 
 func (f *authFlags) forward() (*auth.Forward, error) {
