@@ -57,7 +57,7 @@ func checkpoints(t *testing.T, response *http.Response) (statuses []string, empt
 func TestARunWithoutAClientStreamsItsCheckpoints(t *testing.T) {
 	inGateway(t, setting{agent: scripted.Options{Pace: 15 * time.Second}}, func(t *testing.T, g *gateway) {
 		response := g.execute(t.Context(), "w1", `{"goal": "look", "clientCapabilities": ["shell_command"], "mcpTools": [{"name": "x"}], "preapproved_tools": ["x"]}`)
-		if response.StatusCode != 200 || response.Header.Get("Content-Type") != "application/x-ndjson" {
+		if response.StatusCode != 200 || response.Header.Get("Content-Type") != "application/x-ndjson" || response.Header.Get("X-Accel-Buffering") != "no" {
 			t.Fatalf("%d %s", response.StatusCode, response.Header)
 		}
 		statuses, empty := checkpoints(t, response)

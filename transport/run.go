@@ -111,6 +111,7 @@ func (c *runClient) write(line []byte) error {
 		c.begun = true
 		c.w.Header().Set("Content-Type", "application/x-ndjson")
 		c.w.Header().Set("X-Content-Type-Options", "nosniff")
+		c.w.Header().Set("X-Accel-Buffering", "no") // nginx would keep lines back
 		c.w.WriteHeader(http.StatusOK)
 	}
 	for len(line) > 0 {

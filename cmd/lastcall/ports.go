@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
 )
 
@@ -92,18 +94,28 @@ func (c *serveCmd) routes(handler *transport.Handler) http.Handler {
 	mux.Handle("GET "+c.Path, handler)
 	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
 	if c.Auth == "" {
-		return onlyLoopback(mux)
+		return onlyLoopback(mux, handler.Log)
 	}
 	return mux
 }
 
-// onlyLoopback is for a gateway that lets everybody in because only this machine reaches it.
-func onlyLoopback(next http.Handler) http.Handler {
+// needsAuth says what to do about requests that are for another name than this machine's own.
+const needsAuth = "without --auth this gateway is for localhost alone: behind a proxy, or under a name of its own, " +
+	"start it with --auth tokens or --auth forward, or with --auth none if the proxy decides who may connect"
+
+// onlyLoopback is for a gateway that lets everybody in because only this machine reaches it. What it
+// refuses is logged once: behind a proxy it meets every request.
+func onlyLoopback(next http.Handler, log *slog.Logger) http.Handler {
+	var told sync.Once
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !transport.IsLocal(r.Host) {
-			http.Error(w, "without --auth this gateway is for localhost alone", http.StatusForbidden)
+			told.Do(func() { log.Warn("request refused: "+needsAuth, "host", actors.CutText(r.Host, maxShownHost)) })
+			http.Error(w, needsAuth, http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// maxShownHost is how many bytes of a request's Host are logged.
+const maxShownHost = 256

@@ -37,7 +37,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
 func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *http.Request {
 	if h.authorizer == nil {
 		if !transport.IsLocal(r.Host) {
-			http.Error(w, "without authorization this listener is for localhost alone", http.StatusForbidden)
+			http.Error(w, "without authorization this listener is for localhost alone: to reach it through a proxy or by another name, start it with --auth", http.StatusForbidden)
 			return nil
 		}
 		return r
