@@ -55,6 +55,12 @@ type Handler struct {
 	// can match anything.
 	AllowOrigins []string
 
+	// Subprotocols are those that a client of the WebSocket can be answered with, if it offers one: the
+	// first of these that it offers, in any case of letters. [CheckSubprotocol] says whether a name can be
+	// one. Empty: the first that the client offers. See [BearerSubprotocol] for the token that may be among
+	// its offers.
+	Subprotocols []string
+
 	// Context makes the context of a session, whose values its agent's stream, its tools and its events
 	// get. It is called once a session is about to start. Nil: the request's own. In both cases
 	// [RequestID] is in it.
@@ -63,8 +69,8 @@ type Handler struct {
 	// Refused is told of each request that doesn't become a session. Nil: nobody is.
 	Refused func(Refusal)
 
-	// Log is told of authorizations that fail, of origins that are refused, and once if a middleware makes
-	// upgrades impossible. Nil: nothing is logged.
+	// Log is told of authorizations that fail, of origins that are refused, of pages whose browsers won't
+	// take the answer, and once if a middleware makes upgrades impossible. Nil: nothing is logged.
 	Log *slog.Logger
 
 	hidden sync.Once // logged
@@ -81,7 +87,7 @@ const (
 	RefusedDenied        Refusal = "denied"       // not authorized
 	RefusedUndecided     Refusal = "undecided"    // the authorization is not available
 	RefusedOrigin        Refusal = "origin"       // from a page that may not connect
-	RefusedHandshake     Refusal = "handshake"    // no WebSocket upgrade
+	RefusedHandshake     Refusal = "handshake"    // no WebSocket upgrade, or two bearer tokens
 	RefusedBody          Refusal = "invalid_body" // of a run
 )
 
@@ -90,6 +96,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = identify(w, r)
 	if !allowsOrigin(r, h.AllowOrigins) {
 		h.refuseOrigin(w, r)
+		return
+	}
+	r, err := takeBearer(r)
+	if err != nil {
+		h.refused(RefusedHandshake)
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	granted := h.authorize(w, r)
@@ -101,11 +113,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client, err := accept(w, r, nil)
+	client, err := accept(w, r, selectable(r, h.Subprotocols))
 	if err != nil {
 		h.notUpgraded(err)
 		return // and has been answered
 	}
+	h.warnPage(r, client)
 	parts := h.parts(granted, r)
 	parts.Client, parts.Transport = client, "websocket"
 	if _, err := relay.Start(ticket, parts); err != nil {

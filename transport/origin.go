@@ -15,8 +15,10 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// maxOrigin is how many bytes of a refused origin are shown.
-const maxOrigin = 512
+// maxShown is how many bytes of an origin or a host are shown.
+const maxShown = 512
+
+func shown(text string) string { return actors.CutText(text, maxShown) }
 
 // CheckOrigin says why a pattern of [Handler].AllowOrigins can match no origin. Nil: it can match one.
 //
@@ -143,10 +145,10 @@ func spellings(scheme, host string) []string {
 // allowed.
 func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
 	h.refused(RefusedOrigin)
-	origin := actors.CutText(r.Header.Get("Origin"), maxOrigin)
+	origin := shown(r.Header.Get("Origin"))
 	if h.Log != nil {
 		h.Log.InfoContext(r.Context(), "origin refused", "origin", origin,
-			"host", actors.CutText(r.Host, maxOrigin), "remote", r.RemoteAddr, "request_id", RequestID(r.Context()))
+			"host", shown(r.Host), "remote", r.RemoteAddr, "request_id", RequestID(r.Context()))
 	}
 	http.Error(w, fmt.Sprintf("cross-origin request refused: origin %s is not allowed here", strconv.Quote(origin)), http.StatusForbidden)
 }

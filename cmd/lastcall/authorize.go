@@ -26,6 +26,7 @@ type authFlags struct {
 
 	MaxSessionsPerPrincipal int      `default:"0" placeholder:"N" help:"Sessions at a time of one principal; 0 is no limit."`
 	AllowOrigin             []string `placeholder:"ORIGIN" help:"Pages that may connect from a browser, besides those of the gateway's own host: a host, or scheme://host. A pattern, such as *.example.com or vscode-webview://*."`
+	Subprotocol             []string `placeholder:"NAME" help:"WebSocket subprotocols that a client may be answered with, the preferred one first (default: the first that it offers). A page's token may be one: lastcall.bearer.TOKEN."`
 
 	TLSCert     string `name:"tls-cert" type:"path" placeholder:"FILE" help:"Certificate for --listen, in PEM, and for --admin where others can reach it. Read again when it changes."`
 	TLSKey      string `name:"tls-key" type:"path" placeholder:"FILE" help:"Its key, in PEM."`
@@ -75,14 +76,19 @@ func (f *authFlags) check(listen, admin string) error {
 	case f.MaxSessionsPerPrincipal < 0:
 		return fmt.Errorf("--max-sessions-per-principal %d: must be at least 0", f.MaxSessionsPerPrincipal)
 	}
-	return f.checkOrigins()
+	return f.checkPages()
 }
 
-// checkOrigins refuses what would let no page in.
-func (f *authFlags) checkOrigins() error {
+// checkPages refuses what would let no page in.
+func (f *authFlags) checkPages() error {
 	for _, pattern := range f.AllowOrigin {
 		if err := transport.CheckOrigin(pattern); err != nil {
 			return fmt.Errorf("--allow-origin %q matches no page: %w", pattern, err)
+		}
+	}
+	for _, name := range f.Subprotocol {
+		if err := transport.CheckSubprotocol(name); err != nil {
+			return fmt.Errorf("--subprotocol %q: %w", name, err)
 		}
 	}
 	return nil

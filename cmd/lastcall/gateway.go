@@ -152,6 +152,7 @@ func (g *gateway) services(p parts, on ports) []extraService {
 		ClientCapabilities: g.flags.ClientCapabilities,
 		ServerCapabilities: g.flags.ServerCapabilities,
 		AllowOrigins:       g.flags.AllowOrigin,
+		Subprotocols:       g.flags.Subprotocol,
 		Context:            g.watch.context(),
 		Refused:            g.watch.metrics.Refused,
 		Log:                g.log,
