@@ -176,16 +176,15 @@ func TestStopGivesAStuckListenerASecond(t *testing.T) {
 
 // A listener that hangs costs itself alone: the others hear everything, and sessions end as they should.
 func TestAStuckListenerDisturbsNobody(t *testing.T) {
-	in(t, func(t *testing.T) {
-		h := open(t, actors.Options{})
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		forever, entered := make(chan struct{}), make(chan struct{})
 		defer close(forever)
 		enter := sync.OnceFunc(func() { close(entered) })
 		stuck := h.Listen(func(any) { enter(); <-forever })
-		s := h.prepare().serve()
+		s := h.Session().Serve()
 		<-entered
-		h.drained(actors.Drain{})
-		s.endsAs(actors.Drained)
+		h.Drained(actors.Drain{})
+		s.EndsAs(actors.Drained)
 		stuck()
 	})
 }

@@ -26,7 +26,7 @@ func (c *serveCmd) ports(passed sockets, log *slog.Logger) (ports, error) {
 	if err != nil {
 		return ports{}, err
 	}
-	encrypted, err := c.encrypt(sessions, c.TLSClientCA, log)
+	encrypted, err := c.encrypt(c.behind(sessions, log), c.TLSClientCA, log)
 	if err != nil {
 		return ports{}, errors.Join(err, sessions.Close())
 	}
@@ -93,10 +93,12 @@ func (c *serveCmd) routes(handler *transport.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+c.Path, handler)
 	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
+	trusted, _ := c.trusted() // has been checked
 	if c.Auth == "" {
-		return onlyLoopback(mux, handler.Log)
+		// Both hosts must be local: that of the request, and that which a proxy says it was asked for.
+		return onlyLoopback(trusted.Handler(onlyLoopback(mux, handler.Log)), handler.Log)
 	}
-	return mux
+	return trusted.Handler(mux)
 }
 
 // needsAuth says what to do about requests that are for another name than this machine's own.

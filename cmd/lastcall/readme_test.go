@@ -24,7 +24,7 @@ func TestTheReadmeNamesEveryFlagAndItsDefault(t *testing.T) {
 		documented[row[1]] = strings.TrimSpace(row[2])
 	}
 	// What the grammar has no default for, because it has a meaning of its own.
-	spoken := map[string]string{"agent": "the scripted agent", "agent-tls": "off", "lock": "off", "stop-timeout": "10s", "close-timeout": "5s"}
+	spoken := map[string]string{"agent": "the scripted agent", "agent-tls": "off", "lock": "off", "proxy-protocol": "off", "stop-timeout": "10s", "close-timeout": "5s"}
 	parser := new(cli).parser(streams{out: io.Discard, err: io.Discard}, func(int) {})
 	for _, command := range parser.Model.Children {
 		if command.Name != "serve" {

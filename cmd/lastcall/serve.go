@@ -37,6 +37,7 @@ type serveCmd struct {
 
 	agentTLSFlags
 	authFlags
+	proxyFlags
 	toolFlags
 	leaseFlags
 
@@ -93,7 +94,7 @@ func (c *serveCmd) prepare(log *serverLog) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.toolFlags.check()); err != nil {
+	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.proxyFlags.check(), c.toolFlags.check()); err != nil {
 		return nil, err
 	}
 	passed, err := inherited()

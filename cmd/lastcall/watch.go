@@ -90,9 +90,11 @@ func (g *gateway) adminServer(listener net.Listener, authorizer grant.Authorizer
 	if isLoopback(listener.Addr().String()) {
 		authorizer = nil
 	}
+	trusted, _ := g.flags.trusted() // has been checked
 	handler := adminapi.New(adminapi.Options{
 		Supervisor: g.supervisor,
 		Authorizer: authorizer,
+		Proxies:    trusted,
 		Metrics:    g.watch.metrics.Handler(),
 		Page:       page.Handler,
 		Drain: adminapi.Defaults{

@@ -23,6 +23,9 @@ type Options struct {
 	// that only this machine reaches; each request must then name the host as a local one.
 	Authorizer grant.Authorizer
 
+	// Proxies are those whose word about who asks is taken. Zero: none.
+	Proxies transport.Proxies
+
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
 
@@ -53,6 +56,7 @@ const askTimeout = 2 * time.Second
 type Handler struct {
 	supervisor *actors.Supervisor
 	authorizer grant.Authorizer
+	proxies    transport.Proxies
 	defaults   Defaults
 	log        *slog.Logger
 	token      string
@@ -70,6 +74,7 @@ func New(options Options) *Handler {
 	h := &Handler{
 		supervisor: options.Supervisor,
 		authorizer: options.Authorizer,
+		proxies:    options.Proxies,
 		defaults:   options.Drain,
 		log:        options.Log,
 		token:      rand.Text(),

@@ -21,7 +21,7 @@ const authorizeTimeout = 30 * time.Second
 
 // admit returns the request, which knows who asked, or answers it and returns nil.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
-	r = h.authorize(w, r)
+	r = h.authorize(w, h.proxies.Request(r), r.Host)
 	switch {
 	case r == nil: // and has been answered
 	case isForeign(r):
@@ -34,9 +34,10 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
 	return nil
 }
 
-func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *http.Request {
+// authorize heeds the Host that the request came with too, whatever a proxy says of it.
+func (h *Handler) authorize(w http.ResponseWriter, r *http.Request, host string) *http.Request {
 	if h.authorizer == nil {
-		if !transport.IsLocal(r.Host) {
+		if !transport.IsLocal(r.Host) || !transport.IsLocal(host) {
 			http.Error(w, "without authorization this listener is for localhost alone: to reach it through a proxy or by another name, start it with --auth", http.StatusForbidden)
 			return nil
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/auth"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
@@ -126,6 +127,22 @@ func TestAnEndpointWithAPathIsAskedAsNginxDoes(t *testing.T) {
 		if got.Header.Get("X-Original-Uri") != "/api/v4/ai/duo%5Fworkflows/ws?project_id=7&q=a%20b" || got.Header.Get("X-Original-Method") != "POST" {
 			t.Errorf("original %s %s", got.Header.Get("X-Original-Method"), got.Header.Get("X-Original-Uri"))
 		}
+	}
+}
+
+// A trusted proxy's word for the client may have no port, and is the only one that counts.
+func TestTheEndpointIsToldTheClientThatAProxyNames(t *testing.T) {
+	trusted, err := transport.ParseProxies([]string{"192.0.2.0/24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := upgrade()
+	r.Header.Set("X-Forwarded-For", "10.9.9.9, 2001:db8::7")
+	r.Header.Set("X-Forwarded-Proto", "https")
+	r.Header.Set("X-Forwarded-Host", "public.example")
+	got := asked(t, auth.ForwardOptions{}, "", trusted.Request(r))
+	if got.Header.Get("X-Forwarded-For") != "2001:db8::7" || got.Header.Get("X-Forwarded-Proto") != "https" || got.Host != "public.example" {
+		t.Errorf("of %s, with %v", got.Host, got.Header)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -79,11 +80,22 @@ func forwarded(r *http.Request) http.Header {
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "") // else net/http adds its own
 	}
-	if peer, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+	if peer := peerOf(r); peer != "" {
 		before := header.Values("X-Forwarded-For")
 		header.Set("X-Forwarded-For", strings.Join(append(before, peer), ", "))
 	}
 	return header
+}
+
+// peerOf is the address that a request comes from. A proxy's word for it may have no port.
+func peerOf(r *http.Request) string {
+	if peer, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return peer
+	}
+	if peer, err := netip.ParseAddr(r.RemoteAddr); err == nil {
+		return peer.String()
+	}
+	return ""
 }
 
 var errURL = errors.New("want an http or https URL with a host, without credentials and fragment")
