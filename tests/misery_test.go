@@ -185,16 +185,18 @@ func TestAClientThatGoesWrong(t *testing.T) {
 			c.writeFrame(opText, []byte(`{"stopWorkflow": {"reason": "`+strings.Repeat("x", 5<<20)+`"}}`))
 		}, 1009, actors.Failed},
 		{"announces all the bytes that there can be", func(c *peer) { c.write(header(final|opText, 1<<63-1)); c.write(make([]byte, 25<<20)) }, 1009, actors.Failed},
-		{"announces a negative length", func(c *peer) { c.write(slices.Repeat([]byte{0xff}, 14)) }, 0, actors.ClientGone},
+		{"announces a negative length", func(c *peer) { c.write(slices.Repeat([]byte{0xff}, 14)) }, 1002, actors.Failed},
 		{"sends noise", func(c *peer) { c.write(noise); c.hangUp() }, 0, ""},
-		{"sets reserved bits", func(c *peer) { c.writeFrame(0x70|opText, []byte("{}")) }, 0, actors.ClientGone},
-		{"uses a reserved opcode", func(c *peer) { c.writeFrame(opReserved, []byte("{}")) }, 0, actors.ClientGone},
-		{"doesn't mask", func(c *peer) { c.write([]byte{final | opText, 2, '{', '}'}) }, 0, actors.ClientGone},
-		{"continues nothing", func(c *peer) { c.writeFrame(opContinuation, []byte("{}")) }, 0, actors.ClientGone},
-		{"begins anew in a message", func(c *peer) { c.write(header(opText, 0)); c.writeFrame(opText, []byte("{}")) }, 0, actors.ClientGone},
-		{"sends a long ping", func(c *peer) { c.writeFrame(opPing, make([]byte, 126)) }, 0, actors.ClientGone},
-		{"sends half a ping", func(c *peer) { c.write(header(opPing, 0)) }, 0, actors.ClientGone},
-		{"closes with a code that there isn't", func(c *peer) { c.writeClose(42) }, 0, actors.ClientGone},
+		{"sets reserved bits", func(c *peer) { c.writeFrame(0x70|opText, []byte("{}")) }, 1002, actors.Failed},
+		{"uses a reserved opcode", func(c *peer) { c.writeFrame(opReserved, []byte("{}")) }, 1002, actors.Failed},
+		{"doesn't mask", func(c *peer) { c.write([]byte{final | opText, 2, '{', '}'}) }, 1002, actors.Failed},
+		{"continues nothing", func(c *peer) { c.writeFrame(opContinuation, []byte("{}")) }, 1002, actors.Failed},
+		{"begins anew in a message", func(c *peer) { c.write(header(opText, 0)); c.writeFrame(opText, []byte("{}")) }, 1002, actors.Failed},
+		{"sends a long ping", func(c *peer) { c.writeFrame(opPing, make([]byte, 126)) }, 1002, actors.Failed},
+		{"sends half a ping", func(c *peer) { c.write(header(opPing, 0)) }, 1002, actors.Failed},
+		{"closes with a code that there isn't", func(c *peer) { c.writeClose(42) }, 1002, actors.Failed},
+		{"closes with the code of a lost connection", func(c *peer) { c.writeClose(1006) }, 1002, actors.Failed},
+		{"closes with half a code", func(c *peer) { c.writeFrame(opClose, []byte{3}) }, 1002, actors.Failed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -202,11 +204,19 @@ func TestAClientThatGoesWrong(t *testing.T) {
 				c := g.peer().start(bad)
 				c.begun()
 				test.wrong(c)
-				if got := c.closeCode(); test.code != 0 && got != test.code {
+				got, reason := c.closeFrame()
+				if test.code != 0 && got != test.code {
 					t.Errorf("the client was told %d, want %d", got, test.code)
 				}
-				if end := g.end(bad); test.outcome != "" {
+				end := g.end(bad)
+				if test.outcome != "" {
 					wantEnd(t, end, test.outcome)
+				}
+				if got != 1006 && (end.Code != got || end.Reason != reason || reason == "") {
+					t.Errorf("the client was told %d %q, the event says %d %q", got, reason, end.Code, end.Reason)
+				}
+				if test.code == 1002 && end.BadInput[relay.ProtocolError] != 1 {
+					t.Errorf("bad input %v", end.BadInput)
 				}
 				return nil
 			})

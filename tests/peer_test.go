@@ -116,13 +116,18 @@ func (c *peer) readFrame() (opcode byte, payload []byte, err error) {
 
 // closeCode reads up to the close frame, and returns its code; 1006 if there is none.
 func (c *peer) closeCode() int {
+	code, _ := c.closeFrame()
+	return code
+}
+
+func (c *peer) closeFrame() (code int, reason string) {
 	for {
 		opcode, payload, err := c.readFrame()
 		if err != nil {
-			return 1006
+			return 1006, ""
 		}
 		if opcode == opClose && len(payload) >= 2 {
-			return int(binary.BigEndian.Uint16(payload))
+			return int(binary.BigEndian.Uint16(payload)), string(payload[2:])
 		}
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -21,6 +24,8 @@ type wsClient struct {
 	ws    *websocket.Conn
 	wire  *wire
 	pings pinger
+	over  chan struct{} // closed when Receive has failed; why is set before
+	why   error
 	bad   map[actors.BadInput]int // nil until there is some
 	meter
 }
@@ -43,7 +48,7 @@ func accept(w http.ResponseWriter, r *http.Request, subprotocols []string) (*wsC
 	// The limit is kept by codec.Buffer: the library would send its close frame at once, before the
 	// agent was stopped and the lease released.
 	ws.SetReadLimit(-1)
-	c := &wsClient{ws: ws, wire: up.wire}
+	c := &wsClient{ws: ws, wire: up.wire, over: make(chan struct{})}
 	c.pings.start(ws)
 	return c, nil
 }
@@ -91,27 +96,52 @@ func (c *wsClient) count(kind actors.BadInput) {
 // BadInput implements [relay.BadInputCounter].
 func (c *wsClient) BadInput() map[actors.BadInput]int { return c.bad }
 
-// ended says what a failed read means. After a fault of the client's the connection is good for
-// the close frame; after anything else it is done with.
+// ended says what a failed read means, first to a Send that has failed too. After a fault of the
+// client's the connection is good for the close frame; after anything else it is done with.
 func (c *wsClient) ended(err error) error {
+	c.why = c.reason(err)
+	close(c.over)
+	if !errors.As(c.why, new(*actors.Fault)) {
+		c.Abort()
+		_ = c.ws.CloseNow()
+		c.pings.wait()
+	}
+	return c.why
+}
+
+func (c *wsClient) reason(err error) error {
 	var syntax *codec.SyntaxError
+	var closed websocket.CloseError
 	switch {
 	case errors.Is(err, codec.ErrTooBig):
 		return &actors.Fault{Code: actors.CloseTooBig, Reason: err.Error()}
 	case errors.As(err, &syntax):
 		return &actors.Fault{Code: actors.CloseInvalidData, Reason: err.Error()}
-	}
-	c.Abort()
-	_ = c.ws.CloseNow()
-	c.pings.wait()
-	var closed websocket.CloseError
-	switch {
 	case errors.As(err, &closed):
 		return &actors.ClosedError{Code: int(closed.Code), Reason: closed.Reason}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return relay.ErrSilent
+	case c.breach(err):
+		return &actors.Fault{Code: actors.CloseProtocolError, Reason: breachReason(err), Err: err}
 	}
 	return err
+}
+
+// breach tells whether a read failed because of what the client sent, and not because the connection
+// did. The library has no type for that.
+func (c *wsClient) breach(err error) bool {
+	return !c.wire.failed.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// breachReason says what the client did. The library has sent those words to it, with 1002, before the
+// read returned; where it hasn't, Close does.
+func breachReason(err error) string {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if text := err.Error(); strings.HasPrefix(text, "received ") {
+			return text
+		}
+	}
+	return "protocol error"
 }
 
 // Send implements [relay.Client].
@@ -122,10 +152,31 @@ func (c *wsClient) Send(action *dap.Action) error {
 		return err
 	}
 	if err := c.write(buffer.Bytes); err != nil {
-		return err
+		return c.explain(err)
 	}
 	c.pass(&c.sent, len(buffer.Bytes))
 	return nil
+}
+
+// explain returns why a message could not be written. The library writes nothing more once it has read
+// the client's close frame, or a breach of the protocol: then Receive is about to tell which.
+func (c *wsClient) explain(err error) error {
+	if !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	late := time.NewTimer(explainLimit)
+	defer late.Stop()
+	select {
+	case <-c.over:
+	case <-c.pings.life.Done(): // aborted
+	case <-late.C: // nobody receives: the agent takes no more
+	}
+	select {
+	case <-c.over:
+		return c.why
+	default:
+		return err
+	}
 }
 
 // encode puts an action into a buffer, as JSON. That has no limit of its own: whatever the agent may

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
+	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // upgraded gives test the gateway's end of a WebSocket and the client's, in a bubble.
@@ -133,6 +134,41 @@ func TestTheClientsOwnCloseIsTold(t *testing.T) {
 			if !errors.As(err, &closed) || closed.Code != int(code) {
 				t.Errorf("%d: Receive says %v", code, err)
 			}
+		})
+	}
+}
+
+// The library writes nothing more once it has read such a frame, and says no more than that.
+func TestSendSaysWhyNothingCanBeWritten(t *testing.T) {
+	for _, code := range []websocket.StatusCode{1000, 4711} {
+		upgraded(t, func(t *testing.T, c *wsClient, peer *websocket.Conn) {
+			go peer.Close(code, "")
+			_, why := c.Receive()
+			for range 20 {
+				if err := c.Send(new(dap.Action)); err != why {
+					t.Fatalf("%d: Send says %v, Receive %v", code, err, why)
+				}
+			}
+		})
+	}
+}
+
+// Nobody receives while the agent takes no more. A Send must not wait for that.
+func TestSendIsNotHeldUpByAReaderThatIsAway(t *testing.T) {
+	for name, test := range map[string]struct {
+		end  func(*wsClient)
+		took time.Duration
+	}{
+		"aborted":                 {(*wsClient).Abort, 0},
+		"closed under the client": {func(c *wsClient) { c.ws.CloseNow() }, explainLimit},
+	} {
+		upgraded(t, func(t *testing.T, c *wsClient, _ *websocket.Conn) {
+			test.end(c)
+			began := time.Now()
+			if err := c.Send(new(dap.Action)); !errors.Is(err, net.ErrClosed) || time.Since(began) != test.took {
+				t.Errorf("%s: %v after %v", name, err, time.Since(began))
+			}
+			c.Abort()
 		})
 	}
 }

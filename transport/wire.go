@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,7 @@ const (
 	pingInterval  = 20 * time.Second // between the gateway's pings
 	silenceLimit  = 30 * time.Second // without a byte from a client that is being read from
 	writeLimit    = 60 * time.Second // for what is handed to the kernel in one go
+	explainLimit  = time.Second      // for the reader to say why nothing can be written
 	readerBuffer  = 1 << 10
 	writerBuffer  = 2 << 10
 	fragmentLimit = 64 << 10
@@ -27,7 +29,8 @@ const (
 // doesn't count, since the limit begins with the read.
 type wire struct {
 	net.Conn
-	early []byte // what the HTTP server had read past the request
+	early  []byte      // what the HTTP server had read past the request
+	failed atomic.Bool // a read or a write has
 }
 
 func (w *wire) Read(p []byte) (int, error) {
@@ -37,16 +40,26 @@ func (w *wire) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if err := w.SetReadDeadline(time.Now().Add(silenceLimit)); err != nil {
-		return 0, err
+		return 0, w.noting(err)
 	}
-	return w.Conn.Read(p)
+	n, err := w.Conn.Read(p)
+	return n, w.noting(err)
 }
 
 func (w *wire) Write(p []byte) (int, error) {
 	if err := w.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-		return 0, err
+		return 0, w.noting(err)
 	}
-	return w.Conn.Write(p)
+	n, err := w.Conn.Write(p)
+	return n, w.noting(err)
+}
+
+// noting keeps that a read or a write has failed.
+func (w *wire) noting(err error) error {
+	if err != nil {
+		w.failed.Store(true)
+	}
+	return err
 }
 
 // cut closes the connection without a word: TLS's own goodbye could block for 5 s.

@@ -66,12 +66,15 @@ func clientEvent(err error) event {
 	return ev
 }
 
-// sendEvent turns the error of a message that didn't reach the client into the session's event.
+// sendEvent turns the error of a message that didn't reach the client into the session's event. The
+// reading from the client may still go on, or be about to end with the same error.
 func sendEvent(err error) event {
-	if errors.As(err, new(*actors.Fault)) {
-		return event{kind: mustEnd, end: faultEnding(err), stop: stopPingFailed}
+	ev := clientEvent(err)
+	ev.kind, ev.done = mustEnd, 0
+	if ev.gone {
+		ev.kind, ev.gone = clientLost, false
 	}
-	return event{kind: clientLost, end: lostEnding, stop: stopPingFailed}
+	return ev
 }
 
 // closedStop: the service knows the codes with which a client says that it is done, 1000 and 1001;

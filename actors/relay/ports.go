@@ -21,8 +21,8 @@ type Client interface {
 	Receive() (*dap.ClientEvent, error)
 
 	// Send delivers one message, and blocks for as long as the client's side takes no more. A
-	// [*actors.Fault] means that this message can't be sent, and how the client is told; any other error
-	// that the connection is lost.
+	// [*actors.Fault] means that this message can't be sent, or is what Receive returns too, and how the
+	// client is told; any other error, of the types that Receive has, that the connection is lost.
 	Send(*dap.Action) error
 
 	// Close sends the one close frame and waits for the client's answer. It returns when that has

@@ -132,7 +132,7 @@ func (s *session) deliver(action *dap.Action) bool {
 		}
 	}
 	if err != nil {
-		s.post(message{event: sendEvent(err), err: err})
+		s.post(message{event: sendEvent(err), err: unlessClosed(err)})
 	}
 	return err == nil
 }
