@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +17,7 @@ import (
 const (
 	pingInterval  = 20 * time.Second // between the gateway's pings
 	silenceLimit  = 30 * time.Second // without a byte from a client that is being read from
+	oversleep     = 5 * time.Second  // past a deadline: the process was suspended
 	writeLimit    = 60 * time.Second // for what is handed to the kernel in one go
 	explainLimit  = time.Second      // for the reader to say why nothing can be written
 	readerBuffer  = 1 << 10
@@ -26,7 +28,8 @@ const (
 // wire is a client's connection as the WebSocket sees it. Its limits are deadlines on the socket,
 // set anew for each read and write, so that they cost no timer and no goroutine: a read fails
 // after [silenceLimit] without a byte. Nobody reads while the agent takes no more; that time
-// doesn't count, since the limit begins with the read.
+// doesn't count, since the limit begins with the read. Nor does time in which the process was
+// suspended: what the client sent then is still to be read.
 type wire struct {
 	net.Conn
 	early  []byte      // what the HTTP server had read past the request
@@ -39,11 +42,17 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.early = w.early[n:]
 		return n, nil
 	}
-	if err := w.SetReadDeadline(time.Now().Add(silenceLimit)); err != nil {
-		return 0, w.noting(err)
+	for {
+		silent := time.Now().Add(silenceLimit)
+		if err := w.SetReadDeadline(silent); err != nil {
+			return 0, w.noting(err)
+		}
+		n, err := w.Conn.Read(p)
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(silent) > oversleep {
+			continue
+		}
+		return n, w.noting(err)
 	}
-	n, err := w.Conn.Read(p)
-	return n, w.noting(err)
 }
 
 func (w *wire) Write(p []byte) (int, error) {
