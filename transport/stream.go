@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -23,10 +24,16 @@ type pooledAgent struct {
 // requestIDMetadata are the names under which the agent looks for the ID of the client's request.
 var requestIDMetadata = []string{"x-request-id", "x-gitlab-correlation-id"}
 
+// FencingTokenMetadata is the name under which the agent gets the fencing token of the workflow's
+// lease, a decimal number. It is not there if the workflow is not leased. An agent that has seen a
+// larger one for the same workflow should refuse the stream: another session has resumed the workflow
+// since.
+const FencingTokenMetadata = "x-lastcall-fencing-token"
+
 // Open implements [relay.Agent]. The stream counts on its connection until ctx is done. The agent
-// gets the granted headers, and the [RequestID] of ctx where they have none.
+// gets the granted headers, the [RequestID] of ctx where they have none, and the fencing token.
 func (a pooledAgent) Open(ctx context.Context) (relay.Stream, error) {
-	ctx = metadata.NewOutgoingContext(ctx, a.metadata(RequestID(ctx)))
+	ctx = metadata.NewOutgoingContext(ctx, a.metadata(RequestID(ctx), relay.FencingToken(ctx)))
 	stream, err := openStream(ctx, a.pool, a.route, func(ctx context.Context, conn grpc.ClientConnInterface) (dap.DuoWorkflow_ExecuteWorkflowClient, error) {
 		return dap.NewDuoWorkflowClient(conn).ExecuteWorkflow(ctx)
 	})
@@ -48,12 +55,15 @@ func openFault(err error) error {
 	return fault(err)
 }
 
-func (a pooledAgent) metadata(requestID string) metadata.MD {
+func (a pooledAgent) metadata(requestID string, fencingToken uint64) metadata.MD {
 	headers := metadata.New(a.headers)
 	for _, name := range requestIDMetadata {
 		if requestID != "" && len(headers.Get(name)) == 0 {
 			headers.Set(name, requestID)
 		}
+	}
+	if fencingToken != 0 {
+		headers.Set(FencingTokenMetadata, strconv.FormatUint(fencingToken, 10))
 	}
 	return headers
 }
