@@ -29,8 +29,10 @@
 // renewal that was answered, less 1 %: a lease ends here before it is free there, whatever the
 // network did, as long as the two clocks run at the same speed to 1 %.
 //
-// A process that was suspended can't act on that in time. A lease's [lease.Valid] knows it before the
-// next message is relayed, without asking the server; [lease.Confirm] asks.
+// A process that was suspended can't act on that in time. So its sessions call a lease's Confirm before
+// each message that they relay. While the lease's time isn't up, by the clock that stands still while
+// the machine is suspended and by the one that doesn't, Confirm asks no server. Else it does: what a
+// session would have relayed after it had lost its lease is not sent.
 //
 // A key that is gone is taken again, unless another session has it or has had it since: then the
 // lease is lost, as its token isn't the latest. So a failover loses no lease that the new master

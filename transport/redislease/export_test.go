@@ -5,7 +5,12 @@ import (
 	"net"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
+
+// Valid tells whether Confirm would return nil without asking the server.
+func Valid(l relay.Lease) bool { return l.(*lease).holds() }
 
 // NewOver is New with a network of the test's.
 func NewOver(options Options, dial func(context.Context) (net.Conn, error)) (*Store, error) {

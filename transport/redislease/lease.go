@@ -62,16 +62,16 @@ func (l *lease) Token() uint64 {
 	return l.token
 }
 
-// Valid reports whether the session may go on: the lease is held by this process's clocks, or, with
-// [FailOpen], the store was asked less than the time to live ago and didn't answer. It doesn't
-// block or ask the server. Call it before each message is relayed: so a process that was suspended
-// for longer than the lease lives relays nothing. If it returns false, call [lease.Confirm].
-func (l *lease) Valid() bool {
+// holds is valid, with mu taken.
+func (l *lease) holds() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.valid()
 }
 
+// valid reports whether the session may go on: the lease is held by this process's clocks, or, with
+// [FailOpen], the store was asked less than the time to live ago and didn't answer. It is called
+// with mu held.
 func (l *lease) valid() bool {
 	return !l.over && (before(l.until) || l.store.options.Failure == FailOpen && before(l.missing.Add(l.store.options.TTL)))
 }
@@ -83,18 +83,22 @@ func before(t time.Time) bool {
 	return now.Before(t) && now.Round(0).Before(t.Round(0))
 }
 
-// Confirm returns nil if [lease.Valid] is true, or is true after the server was asked once more,
-// which takes 4 s at most. Else it returns why not: ctx's error, or an error with which the lease
-// is lost.
+// Confirm implements [relay.Lease]. It returns nil at once, without asking the server, if the lease
+// is held by this process's clocks, or, with [FailOpen], the store was asked less than the time to
+// live ago and didn't answer. Else the server is asked once more, which takes 4 s at most.
 func (l *lease) Confirm(ctx context.Context) error {
-	if l.Valid() {
+	if l.holds() {
 		return nil
 	}
 	done := make(chan struct{})
 	open := l.store.background(func() {
 		defer close(done)
 		l.turn <- struct{}{}
-		if l.keepTurn() {
+		switch {
+		case !l.keepTurn():
+		case l.holds(): // it was renewed while this waited for the turn
+			l.endTurn()
+		default:
 			l.store.renew(context.Background(), []*lease{l})
 		}
 	})

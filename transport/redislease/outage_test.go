@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,13 +18,6 @@ import (
 
 // probed is the time after which a store has looked at the server once more.
 const probed = 1100 * time.Millisecond
-
-// guard is what a lease tells its session.
-type guard interface {
-	Token() uint64
-	Valid() bool
-	Confirm(context.Context) error
-}
 
 // acquire takes a lease that may be lost.
 func acquire(t *testing.T, store relay.Leaser, workflow string) (relay.Lease, <-chan error) {
@@ -91,7 +86,7 @@ func TestWhileOpenAnOutageLosesOnlyWhatAnotherSessionHasOrHad(t *testing.T) {
 		if got := store.Stats(); got.Held != 3 || got.Unguarded != 3 || got.Reachable || time.Since(got.Since) < 59*time.Minute {
 			t.Errorf("stats %+v", got)
 		}
-		if !lease.(guard).Valid() {
+		if !redislease.Valid(lease) {
 			t.Error("during the outage the session can't go on")
 		}
 		leasetest.WantHeld(t, store, "free") // by this very process
@@ -179,13 +174,13 @@ func TestTokensGrowWhateverTheServerForgets(t *testing.T) {
 		next := func(store relay.Leaser) {
 			t.Helper()
 			lease, _ := acquire(t, store, "w")
-			token := lease.(guard).Token()
+			token := lease.Token()
 			if token <= last {
 				t.Errorf("token %d after %d", token, last)
 			}
 			last = token
 			time.Sleep(time.Minute)
-			if now := lease.(guard).Token(); now != token {
+			if now := lease.Token(); now != token {
 				t.Errorf("the token changed from %d to %d", token, now)
 			}
 			_ = lease.Release(t.Context())
@@ -200,7 +195,7 @@ func TestTokensGrowWhateverTheServerForgets(t *testing.T) {
 		link.set(up)
 		next(b)
 		lease, _ := acquire(t, a, "w")
-		last = lease.(guard).Token()
+		last = lease.Token()
 		leasetest.Release(t, lease)
 		server.SetTime(time.Now().Add(-time.Hour)) // its clock goes back
 		next(b)
@@ -239,13 +234,13 @@ func TestASuspendedSessionKnowsWhetherItMayGoOn(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if valid := lease.(guard).Valid(); valid != test.valid {
+				if valid := redislease.Valid(lease); valid != test.valid {
 					t.Errorf("valid: %v", valid)
 				}
-				if err := lease.(guard).Confirm(t.Context()); !errors.Is(err, test.confirm) {
+				if err := lease.Confirm(t.Context()); !errors.Is(err, test.confirm) {
 					t.Errorf("Confirm: %v, want %v", err, test.confirm)
 				}
-				if valid := lease.(guard).Valid(); valid != (test.confirm == nil) {
+				if valid := redislease.Valid(lease); valid != (test.confirm == nil) {
 					t.Errorf("valid after Confirm: %v", valid)
 				}
 				if (len(told) > 0) != (test.confirm != nil) {
@@ -262,7 +257,7 @@ func TestAReleasedLeaseIsNotValid(t *testing.T) {
 		run(t, store)
 		lease, _ := acquire(t, store, "w")
 		leasetest.Release(t, lease)
-		if lease.(guard).Valid() || lease.(guard).Confirm(t.Context()) == nil || len(leaseKeys(server)) > 0 {
+		if redislease.Valid(lease) || lease.Confirm(t.Context()) == nil || len(leaseKeys(server)) > 0 {
 			t.Error("a lease that was released is valid")
 		}
 	})
@@ -278,11 +273,36 @@ func TestConfirmReturnsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Second, cancel)
 		begin := time.Now()
-		if err := lease.(guard).Confirm(ctx); !errors.Is(err, context.Canceled) || time.Since(begin) != time.Second {
+		if err := lease.Confirm(ctx); !errors.Is(err, context.Canceled) || time.Since(begin) != time.Second {
 			t.Errorf("Confirm after %v: %v", time.Since(begin), err)
 		}
 		wantKept(t, told)
 		link.set(up)
+	})
+}
+
+// A process that wakes up has several messages a session.
+func TestConfirmationsOfOneLeaseAskTheServerOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, server *miniredis.Miniredis) {
+		store, _ := instance(t, server, redislease.Options{})
+		defer func() { run(t, store)() }() // it closes the store
+		lease, _ := acquire(t, store, "w")
+		time.Sleep(time.Hour)
+		var asked atomic.Int64
+		store.OnCall(func(keys int) { asked.Add(int64(keys)) })
+		var asking sync.WaitGroup
+		for range 5 {
+			asking.Go(func() {
+				if err := lease.Confirm(t.Context()); err != nil {
+					t.Errorf("Confirm: %v", err)
+				}
+			})
+		}
+		asking.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("the server was asked %d times", n)
+		}
+		leasetest.Release(t, lease)
 	})
 }
 

@@ -106,11 +106,11 @@ func TestTimeCountsFromBeforeTheRenewalWasSent(t *testing.T) {
 		}
 		link.set(up)
 		time.Sleep(time.Until(begin.Add(safeTTL - time.Nanosecond)))
-		if !lease.(guard).Valid() {
+		if !redislease.Valid(lease) {
 			t.Error("not valid before its time is up")
 		}
 		time.Sleep(time.Nanosecond)
-		if lease.(guard).Valid() {
+		if redislease.Valid(lease) {
 			t.Error("valid after its time is up")
 		}
 		leasetest.Release(t, lease)
