@@ -36,7 +36,7 @@ func (f *agentTLSFlags) config(log *slog.Logger) (*tls.Config, error) {
 	if !f.AgentTLS {
 		return nil, nil
 	}
-	config, err := transport.AgentTLS{
+	config, err := transport.ClientTLS{
 		CA: f.AgentCA, Cert: f.AgentCert, Key: f.AgentKey, ServerName: f.AgentServerName,
 		Failed: func(err error) {
 			log.Error("certificate for the agent not read again, the one before stays in use", "error", err)

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
+	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 )
@@ -26,7 +25,7 @@ type leaseFlags struct {
 	LeaseFailure string        `default:"open" enum:"open,closed" placeholder:"HOW" help:"While the store is unreachable, sessions start and go on without a lease (open), or are refused and end when their lease runs out (closed) (default ${default})."`
 	LeaseTTL     time.Duration `default:"30s" placeholder:"D" help:"How long a killed instance keeps its workflows; leases are renewed three times as often (default ${default})."`
 	LeaseCA      string        `name:"lease-ca" type:"path" placeholder:"FILE" help:"Authorities of the store's certificate, in PEM (default: the system's)."`
-	LeaseCert    string        `type:"path" placeholder:"FILE" help:"Client certificate for the store, in PEM. Read again for each connection."`
+	LeaseCert    string        `type:"path" placeholder:"FILE" help:"Certificate that the store is shown, in PEM. Read again when it changes."`
 	LeaseKey     string        `type:"path" placeholder:"FILE" help:"Its key, in PEM."`
 }
 
@@ -36,7 +35,7 @@ func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, err
 	if f.LeaseTTL < time.Second || f.LeaseTTL > maxDuration {
 		return nil, nil, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, maxDuration)
 	}
-	secure, err := f.leaseTLS()
+	secure, err := f.leaseTLS(log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,7 +66,7 @@ func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, err
 }
 
 // leaseTLS is nil if no file is named.
-func (f *leaseFlags) leaseTLS() (*tls.Config, error) {
+func (f *leaseFlags) leaseTLS(log *slog.Logger) (*tls.Config, error) {
 	scheme, _, _ := strings.Cut(f.LeaseURL, "://")
 	encrypted := strings.HasPrefix(scheme, "rediss") || strings.HasPrefix(scheme, "valkeys")
 	switch {
@@ -78,29 +77,16 @@ func (f *leaseFlags) leaseTLS() (*tls.Config, error) {
 	case (f.LeaseCert == "") != (f.LeaseKey == ""):
 		return nil, errors.New("--lease-cert and --lease-key go together")
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.LeaseCA != "" {
-		pem, err := os.ReadFile(f.LeaseCA)
-		if err != nil {
-			return nil, fmt.Errorf("--lease-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--lease-ca: %s holds no certificate in PEM", f.LeaseCA)
-		}
-	}
-	if f.LeaseCert != "" {
-		if _, err := f.clientCertificate(nil); err != nil {
-			return nil, fmt.Errorf("--lease-cert: %w", err)
-		}
-		config.GetClientCertificate = f.clientCertificate
+	config, err := transport.ClientTLS{
+		CA: f.LeaseCA, Cert: f.LeaseCert, Key: f.LeaseKey,
+		Failed: func(err error) {
+			log.Error("certificate for the lease store not read again, the one before stays in use", "error", err)
+		},
+	}.Config()
+	if err != nil {
+		return nil, fmt.Errorf("--lease-ca, --lease-cert, --lease-key: %w", err)
 	}
 	return config, nil
-}
-
-func (f *leaseFlags) clientCertificate(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(f.LeaseCert, f.LeaseKey)
-	return &pair, err
 }
 
 // redisLog takes what go-redis says of its connections; what matters of it comes as a warning of the

@@ -35,10 +35,10 @@ func TestALeaseStoreThatRefusesIsAUsageError(t *testing.T) {
 		{"--lease-url", "--lease-url redis://h1,"},
 		{"--lease-ca", "--lease-ca " + empty},
 		{"--lease-ca", "--lease-url redis://" + server.Addr() + " --lease-ca " + empty},
-		{"--lease-ca", "--lease-url rediss://" + server.Addr() + " --lease-ca " + empty},
-		{"--lease-ca", "--lease-url rediss://" + server.Addr() + " --lease-ca " + missing},
-		{"--lease-cert", "--lease-url rediss://" + server.Addr() + " --lease-cert " + missing},
-		{"--lease-cert", "--lease-url valkeys://" + server.Addr() + " --lease-cert " + empty + " --lease-key " + empty},
+		{"no certificate in PEM", "--lease-url rediss://" + server.Addr() + " --lease-ca " + empty},
+		{"missing.pem", "--lease-url rediss://" + server.Addr() + " --lease-ca " + missing},
+		{"go together", "--lease-url rediss://" + server.Addr() + " --lease-cert " + missing},
+		{"--lease-cert, --lease-key: client certificate", "--lease-url valkeys://" + server.Addr() + " --lease-cert " + empty + " --lease-key " + empty},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			wantUsageError(t, test.helps, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, strings.Fields(test.args)...)...)

@@ -50,40 +50,40 @@ func meet(t *testing.T, server, client *tls.Config) error {
 	return err
 }
 
-func TestAnAgentOfAnAuthorityOfItsOwnIsTrustedAndShownACertificate(t *testing.T) {
-	agents, gateways := newAuthority(t), newAuthority(t)
-	agent := &tls.Config{
-		Certificates: []tls.Certificate{agents.issue(t, 1)},
+func TestAServerOfAnAuthorityOfItsOwnIsTrustedAndShownACertificate(t *testing.T) {
+	servers, clients := newAuthority(t), newAuthority(t)
+	server := &tls.Config{
+		Certificates: []tls.Certificate{servers.issue(t, 1)},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    gateways.pool(),
+		ClientCAs:    clients.pool(),
 	}
-	own := newCertificateFiles(t, gateways.issue(t, 7))
-	foreign := newCertificateFiles(t, agents.issue(t, 8))
-	ca := pemFile(t, "CERTIFICATE", agents.certificate.Raw)
+	own := newCertificateFiles(t, clients.issue(t, 7))
+	foreign := newCertificateFiles(t, servers.issue(t, 8))
+	ca := pemFile(t, "CERTIFICATE", servers.certificate.Raw)
 	for name, c := range map[string]struct {
-		given transport.AgentTLS
+		given transport.ClientTLS
 		ok    bool
 	}{
-		"all":                         {transport.AgentTLS{CA: ca, Cert: own.cert, Key: own.key, ServerName: "127.0.0.1"}, true},
-		"no authority":                {transport.AgentTLS{Cert: own.cert, Key: own.key, ServerName: "127.0.0.1"}, false},
-		"no certificate":              {transport.AgentTLS{CA: ca, ServerName: "127.0.0.1"}, false},
-		"a certificate of another CA": {transport.AgentTLS{CA: ca, Cert: foreign.cert, Key: foreign.key, ServerName: "127.0.0.1"}, false},
-		"another name":                {transport.AgentTLS{CA: ca, Cert: own.cert, Key: own.key, ServerName: "other.example"}, false},
+		"all":                         {transport.ClientTLS{CA: ca, Cert: own.cert, Key: own.key, ServerName: "127.0.0.1"}, true},
+		"no authority":                {transport.ClientTLS{Cert: own.cert, Key: own.key, ServerName: "127.0.0.1"}, false},
+		"no certificate":              {transport.ClientTLS{CA: ca, ServerName: "127.0.0.1"}, false},
+		"a certificate of another CA": {transport.ClientTLS{CA: ca, Cert: foreign.cert, Key: foreign.key, ServerName: "127.0.0.1"}, false},
+		"another name":                {transport.ClientTLS{CA: ca, Cert: own.cert, Key: own.key, ServerName: "other.example"}, false},
 	} {
 		config, err := c.given.Config()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := meet(t, agent, config); (err == nil) != c.ok {
+		if err := meet(t, server, config); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestTheCertificateForTheAgentIsReadAgainWhenItsFilesChange(t *testing.T) {
+func TestAClientCertificateIsReadAgainWhenItsFilesChange(t *testing.T) {
 	a := newAuthority(t)
 	files := newCertificateFiles(t, a.issue(t, 1))
-	config, err := transport.AgentTLS{Cert: files.cert, Key: files.key}.Config()
+	config, err := transport.ClientTLS{Cert: files.cert, Key: files.key}.Config()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,17 +94,17 @@ func TestTheCertificateForTheAgentIsReadAgainWhenItsFilesChange(t *testing.T) {
 	}
 }
 
-func TestFilesForTheAgentThatCannotBeUsedAreErrors(t *testing.T) {
+func TestFilesOfAClientsTLSThatCannotBeUsedAreErrors(t *testing.T) {
 	a := newAuthority(t)
 	good := newCertificateFiles(t, a.issue(t, 1))
-	for want, given := range map[string]transport.AgentTLS{
-		"absent.pem":              {CA: "absent.pem"},
-		"no certificate in PEM":   {CA: good.key},
-		"go together":             {Cert: good.cert},
-		"it and its key":          {Key: good.key},
-		"for the agent":           {Cert: good.key, Key: good.cert},
-		`"agent.example:443"`:     {ServerName: "agent.example:443"},
-		`"https://agent.example"`: {ServerName: "https://agent.example"},
+	for want, given := range map[string]transport.ClientTLS{
+		"absent.pem":               {CA: "absent.pem"},
+		"no certificate in PEM":    {CA: good.key},
+		"go together":              {Cert: good.cert},
+		"it and its key":           {Key: good.key},
+		"client certificate":       {Cert: good.key, Key: good.cert},
+		`"server.example:443"`:     {ServerName: "server.example:443"},
+		`"https://server.example"`: {ServerName: "https://server.example"},
 	} {
 		config, err := given.Config()
 		if config != nil || err == nil || !strings.Contains(err.Error(), want) {
