@@ -119,6 +119,7 @@ func (s *supervisor) startSession(m startSession) started {
 	s.engine.BroadcastEvent(SessionStarted{ID: c.id, Info: c.info, At: c.began})
 	c.pid = s.spawn(c.member, "session", c.id)
 	s.armAge(c)
+	s.watchAuthorization(c)
 	s.decideAll(planEvent{kind: ticketUsed, id: c.id})
 	return started{id: c.id, pid: c.pid}
 }

@@ -23,6 +23,10 @@ type Connection struct {
 	Transport string // what it is connected by, such as "websocket" or "sse"
 	AgentName string // what it is joined to
 
+	// Authorized ends when the authorization is withdrawn that the connection was opened with: the function
+	// is then to finish, for [CauseRevoked]. Nil: it never is.
+	Authorized context.Context
+
 	// Context is the parent of the context that the function gets, such as the request's. When it is
 	// done and the function returns its error, the client has gone. Nil: context.Background().
 	Context context.Context
@@ -83,11 +87,12 @@ func IsRefused(err error) bool {
 
 func (c *Connection) info() Info {
 	return Info{
-		Kind:      cmp.Or(c.Kind, DefaultKind),
-		Remote:    c.Remote,
-		Transport: c.Transport,
-		AgentName: c.AgentName,
-		Context:   c.Context,
+		Kind:       cmp.Or(c.Kind, DefaultKind),
+		Remote:     c.Remote,
+		Transport:  c.Transport,
+		AgentName:  c.AgentName,
+		Authorized: c.Authorized,
+		Context:    c.Context,
 	}
 }
 

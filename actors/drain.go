@@ -49,6 +49,7 @@ type Selection struct {
 	OlderThan time.Duration // 0: of any age
 	Agent     string        // [Info].AgentName. Empty: any
 	Kind      string        // [Info].Kind. Empty: any
+	Principal string        // that of [Supervisor.AdmitAs]. Empty: any
 	Most      int           // this many at most, the oldest. 0: all
 }
 

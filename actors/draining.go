@@ -136,7 +136,7 @@ func (s *supervisor) start(d *drain) {
 		services = len(s.services)
 	}
 	s.engine.BroadcastEvent(DrainStarted{DrainStatus: d.status(), Services: services})
-	if d.cause != CauseAge {
+	if !d.alone() {
 		d.progressAt = d.began.Add(progressPulse)
 	}
 	s.decide(d, planEvent{kind: planBegun})
@@ -269,7 +269,7 @@ func (s *supervisor) finish(d *drain) {
 	d.report.end(d)
 	s.drains = slices.DeleteFunc(s.drains, func(other *drain) bool { return other == d })
 	status := d.status()
-	if d.cause != CauseAge {
+	if !d.alone() {
 		s.past = append(s.past, status)
 		s.past = s.past[max(0, len(s.past)-remembered):]
 	}
@@ -299,3 +299,6 @@ func (s *supervisor) answer(d *drain, w waiter) {
 func (d *drain) isOver() bool { return d.phase == phaseOver }
 
 func (d *drain) part() bool { return d.kind == drainPart }
+
+// alone: it is of one session, for a reason of its own.
+func (d *drain) alone() bool { return d.cause == CauseAge || d.cause == CauseRevoked }

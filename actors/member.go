@@ -14,6 +14,10 @@ type Info struct {
 	Transport string // what it is connected by
 	AgentName string // what it is joined to
 
+	// Authorized ends when the authorization is withdrawn that the session began with: the session is then
+	// stopped, for [CauseRevoked], also if it has been withdrawn before. Nil: it never is.
+	Authorized context.Context
+
 	// Context's values are there in all that is done for the session. In events it never ends.
 	Context context.Context
 }

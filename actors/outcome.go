@@ -22,10 +22,12 @@ func Outcomes() []Outcome {
 }
 
 // DefaultReason is what clients are told of a drain that gives no reason of its own, ReasonAge what
-// those are told whose session has reached [Options].MaxSessionAge.
+// those are told whose session has reached [Options].MaxSessionAge, ReasonRevoked what those are told
+// whose authorization was withdrawn.
 const (
 	DefaultReason = "server shutdown"
 	ReasonAge     = "session age limit"
+	ReasonRevoked = "authorization withdrawn"
 )
 
 // CutText makes valid UTF-8 of at most that many bytes of a text, cut on a rune boundary.

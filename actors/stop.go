@@ -16,6 +16,8 @@ const (
 	CausePart  Cause = "part"  // a part of the sessions is drained, and this one is in it
 	CauseAge   Cause = "age"   // the session has reached [Options].MaxSessionAge
 	CauseKill  Cause = "kill"  // no time is left
+
+	CauseRevoked Cause = "revoked" // the session's authorization was withdrawn
 )
 
 // Stop tells a session or a service to finish. It is the message that their actors get, and for a
@@ -33,6 +35,14 @@ type Stop struct {
 }
 
 func (s *Stop) Error() string { return fmt.Sprintf("told to stop (%s): %s", s.Cause, s.Reason) }
+
+// CloseCode is the close code that goes with Reason in a WebSocket's close frame.
+func (s *Stop) CloseCode() int {
+	if s.Cause == CauseRevoked {
+		return CloseUnauthorized
+	}
+	return CloseGoingAway
+}
 
 type outOfTime struct{}
 

@@ -221,7 +221,8 @@ type child struct {
 	info      Info   // of a session
 	principal string // of a session
 	aging     *time.Timer
-	overdue   bool // its age limit passed during a drain
+	unwatch   func() bool // lets go of its authorization. nil: it has none to watch
+	overdue   bool        // its age limit passed during a drain
 	began     time.Time
 	told      time.Time // zero: not told to stop
 }
@@ -274,6 +275,8 @@ func (s *supervisor) Receive(c *actor.Context) {
 		m.reply <- s.resume()
 	case aged:
 		s.aged(m.id)
+	case revoked:
+		s.revoked(m.id)
 	case lookOver:
 		m.reply <- s.overview()
 	case look:
@@ -302,7 +305,7 @@ func (s *supervisor) childStopped(m Stopped) {
 func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 	delete(s.sessions, c.id)
 	s.leave(c.principal)
-	halt(c.aging)
+	c.letGo()
 	traffic := c.member.Standing().Traffic
 	s.traffic.Add(traffic)
 	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
@@ -338,7 +341,7 @@ func (s *supervisor) end() {
 		s.voidTicket(id)
 	}
 	for _, c := range s.sessions {
-		halt(c.aging)
+		c.letGo()
 	}
 	for _, d := range s.drains {
 		halt(d.timer)
@@ -379,6 +382,14 @@ func (c *child) took() Seconds {
 		return 0
 	}
 	return Seconds(time.Since(c.told))
+}
+
+// letGo ends what would send messages of a session that has ended.
+func (c *child) letGo() {
+	halt(c.aging)
+	if c.unwatch != nil {
+		c.unwatch()
+	}
 }
 
 // newID returns 80 random bits in lower case: unique without anybody to ask.

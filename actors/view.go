@@ -14,7 +14,7 @@ type Overview struct {
 	Final   bool          // the drain stops the services too: there is no resuming
 	Open    int           // sessions
 	Tickets int           // requests on their way to a session
-	Drains  []DrainStatus // the last few that are over, and those under way; none for reasons of age
+	Drains  []DrainStatus // the last few that are over, and those under way; none for reasons of age or authorization
 }
 
 // Snapshot is a supervisor and its sessions at one moment.
@@ -38,6 +38,7 @@ const (
 type SessionInfo struct {
 	ID           string
 	Kind         string // what serves it: [Info].Kind
+	Principal    string // that of [Supervisor.AdmitAs]
 	Workflow     string // empty: not known yet, or it has none
 	Phase        Phase
 	Since        time.Time // when it came to its phase
@@ -65,6 +66,7 @@ type DrainStatus struct {
 	ID       string
 	Part     bool // of some sessions; the others go on, and admission too
 	Age      bool // of one session, which has reached its age limit: nobody's news but its own
+	Revoked  bool // of one session, whose authorization was withdrawn: the same
 	Standby  bool // the services go on
 	Reason   string
 	Sessions int             // that there were at its begin
@@ -105,7 +107,7 @@ func (s *supervisor) overview() Overview {
 		Drains:  slices.Clone(s.past),
 	}
 	for _, d := range s.drains {
-		if d.cause != CauseAge {
+		if !d.alone() {
 			view.Drains = append(view.Drains, d.status())
 		}
 	}
@@ -143,6 +145,7 @@ func (c *child) look() SessionInfo {
 	return SessionInfo{
 		ID:           c.id,
 		Kind:         c.info.Kind,
+		Principal:    c.principal,
 		Workflow:     now.Workflow,
 		Phase:        now.Phase,
 		Since:        now.Since,
@@ -161,6 +164,7 @@ func (c *child) look() SessionInfo {
 func (of *Selection) matches(c *child) bool {
 	return (of.Agent == "" || of.Agent == c.info.AgentName) &&
 		(of.Kind == "" || of.Kind == c.info.Kind) &&
+		(of.Principal == "" || of.Principal == c.principal) &&
 		time.Since(c.began) >= of.OlderThan
 }
 
@@ -169,6 +173,7 @@ func (d *drain) status() DrainStatus {
 		ID:       d.id,
 		Part:     d.part(),
 		Age:      d.cause == CauseAge,
+		Revoked:  d.cause == CauseRevoked,
 		Standby:  d.kind == drainStandby,
 		Reason:   d.reason,
 		Sessions: d.atBegin,

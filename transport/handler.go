@@ -167,8 +167,10 @@ func (h *Handler) parts(granted *grant.Grant, r *http.Request) relay.Session {
 		AgentName: h.Agents.Name(granted.Agent),
 		Remote:    r.RemoteAddr,
 		Context:   r.Context(),
-		Limits:    h.Limits,
-		Prepare:   func(start *dap.StartWorkflowRequest) error { return h.prepare(granted, start) },
+
+		Authorized: granted.Authorized,
+		Limits:     h.Limits,
+		Prepare:    func(start *dap.StartWorkflowRequest) error { return h.prepare(granted, start) },
 	}
 	if h.Context != nil {
 		parts.Context = h.Context(r)

@@ -29,6 +29,10 @@ type Session struct {
 	Transport string
 	AgentName string
 
+	// Authorized ends when the authorization is withdrawn that the session began with: the agent is then
+	// stopped in order, and the client told [actors.CloseUnauthorized]. Nil: it never is.
+	Authorized context.Context
+
 	// Context's values are there in all that is done for the session: its agent's stream, its lease,
 	// its tools, its events. Its end means nothing. Nil: there are none.
 	Context context.Context
@@ -59,7 +63,7 @@ func Start(ticket *actors.Ticket, parts Session) (id string, err error) {
 }
 
 func (s *Session) info() actors.Info {
-	return actors.Info{Kind: Kind, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, Context: s.Context}
+	return actors.Info{Kind: Kind, Remote: s.Remote, Transport: s.Transport, AgentName: s.AgentName, Authorized: s.Authorized, Context: s.Context}
 }
 
 // session is the actor: it turns messages into events, asks its lifecycle what to do, and does it.
@@ -159,7 +163,7 @@ func (s *session) told(m actors.Stop) {
 	}
 	s.deadline = actors.Earlier(s.deadline, m.Deadline)
 	s.graceUntil = actors.Earlier(s.graceUntil, m.GraceUntil)
-	s.drained = ending{actors.Drained, actors.CloseGoingAway, cutReason(m.Reason)}
+	s.drained = ending{actors.Drained, m.CloseCode(), cutReason(m.Reason)}
 	s.step(event{kind: drainAsked, end: s.drained, stop: stopShutdown, grace: time.Until(s.graceUntil) > 0})
 }
 

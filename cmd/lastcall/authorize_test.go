@@ -680,3 +680,77 @@ func TestWithoutAuthorizationOnlyALocalNameIsServed(t *testing.T) {
 		t.Errorf("the log says %s", log.String())
 	}
 }
+
+// A token that is removed ends what it has opened; the others' sessions go on, until they are drained.
+func TestATokenThatIsRemovedEndsItsSessions(t *testing.T) {
+	ada, adasLine := owner(t, "ada")
+	bob, bobsLine := owner(t, "bob")
+	file := filepath.Join(t.TempDir(), "tokens")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(adasLine + bobsLine)
+	agent := startAgent(t, scripted.Wait())
+	p := startServe(t, "no daemon", "--auth", "tokens", "--auth-tokens", file, "--agent", agent.address)
+	open := func(token string) <-chan error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		t.Cleanup(cancel)
+		conn, err := client.Dial(ctx, client.Config{
+			URL: p.url, Header: http.Header{"Authorization": {"Bearer " + token}}, Start: &dap.StartWorkflowRequest{WorkflowID: rand.Text()},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		end := make(chan error, 1)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for {
+				if _, err := conn.Receive(context.Background()); err != nil {
+					end <- err
+					return
+				}
+			}
+		})
+		t.Cleanup(func() { conn.Cut(); reading.Wait() })
+		return end
+	}
+	adas, bobs := open(ada), open(bob)
+	write(bobsLine)
+	p.signal(syscall.SIGHUP)
+	wantClose(t, adas, actors.CloseUnauthorized, actors.ReasonRevoked)
+	if stopped := p.record("session stopped"); stopped["code"] != float64(3000) || stopped["outcome"] != string(actors.Drained) {
+		t.Errorf("the log says %v", stopped)
+	}
+	p.wantStatus(ada, 401)
+	if again := open(bob); len(again)+len(bobs) != 0 {
+		t.Error("bob's sessions have ended")
+	}
+
+	address := p.record("listening")["admin"].(string)
+	command := func(want int, args ...string) string {
+		t.Helper()
+		code, out, stderr := lastcall(t, append(args, "--admin", address)...)
+		if code != want {
+			t.Errorf("%q: exit code %d, %s%s", args, code, out, stderr)
+		}
+		return out
+	}
+	if n := strings.Count(command(0, "sessions", "--json", "--principal", "bob"), `"principal":"bob"`); n != 2 {
+		t.Errorf("bob has %d sessions", n)
+	}
+	command(0, "drain", "--principal", "ada")
+	if len(bobs) != 0 {
+		t.Error("ada's drain was bob's")
+	}
+	command(2, "drain", "--principal", "")
+	command(0, "drain", "--principal", "bob")
+	wantClose(t, bobs, actors.CloseGoingAway, "server shutdown")
+	p.wantStatus(bob, 101)
+	p.wantSilence(ada, bob)
+}

@@ -23,6 +23,7 @@ type drainCmd struct {
 	OlderThan     *time.Duration `env:"-" placeholder:"D" help:"Only sessions older than this."`
 	Agent         *string        `env:"-" placeholder:"ADDR" help:"Only sessions at this agent."`
 	Kind          *string        `env:"-" placeholder:"KIND" help:"Only sessions of this kind."`
+	Principal     *string        `env:"-" placeholder:"NAME" help:"Only sessions of this principal: the name of its token, or what --auth-url says."`
 	Deadline      *time.Duration `env:"-" placeholder:"D" help:"When the drain ends, from now (default: the gateway's)."`
 	Grace         *time.Duration `env:"-" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default: the gateway's)."`
 	BatchSize     *int           `env:"-" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once (default: the gateway's)."`
@@ -37,7 +38,7 @@ func (*drainCmd) Help() string {
 	return `It drains all sessions of a gateway, one, or a part, and shows how that goes until it is over.
 After a drain of everything the gateway stays up and refuses new sessions, until 'lastcall resume' or
 SIGTERM. One session or a part is drained while the others go on and new ones are admitted, to rebalance
-after scaling out. --sessions, --older-than, --agent and --kind can be combined.
+after scaling out. --sessions, --older-than, --agent, --kind and --principal can be combined.
 
 Draining everything is asked about first. Where there is no terminal to ask on it needs --yes.
 Ctrl-C leaves the drain to the gateway, where it goes on.
@@ -91,12 +92,14 @@ func (c *drainCmd) check() error {
 	switch {
 	case c.ID != nil && *c.ID == "":
 		return errors.New("the session's ID is empty")
-	case c.ID != nil && (c.Sessions != nil || c.OlderThan != nil || c.Agent != nil || c.Kind != nil):
-		return errors.New("a session's ID can't be combined with --sessions, --older-than, --agent and --kind")
+	case c.ID != nil && (c.Sessions != nil || c.OlderThan != nil || c.Agent != nil || c.Kind != nil || c.Principal != nil):
+		return errors.New("a session's ID can't be combined with --sessions, --older-than, --agent, --kind and --principal")
 	case c.Agent != nil && *c.Agent == "":
 		return errors.New("--agent is empty")
 	case c.Kind != nil && *c.Kind == "":
 		return errors.New("--kind is empty")
+	case c.Principal != nil && *c.Principal == "":
+		return errors.New("--principal is empty")
 	case c.Sessions != nil && *c.Sessions < 1:
 		return fmt.Errorf("--sessions %d: must be at least 1", *c.Sessions)
 	case c.BatchSize != nil && *c.BatchSize < 0:
@@ -118,7 +121,7 @@ func checkDuration(flag string, value *time.Duration, least time.Duration) error
 }
 
 func (c *drainCmd) everything() bool {
-	return c.ID == nil && c.Sessions == nil && c.OlderThan == nil && c.Agent == nil && c.Kind == nil
+	return c.ID == nil && c.Sessions == nil && c.OlderThan == nil && c.Agent == nil && c.Kind == nil && c.Principal == nil
 }
 
 // confirm asks on the terminal.
@@ -143,6 +146,7 @@ func (c *drainCmd) params() url.Values {
 	given(p, "older-than", c.OlderThan)
 	given(p, "agent", c.Agent)
 	given(p, "kind", c.Kind)
+	given(p, "principal", c.Principal)
 	given(p, "deadline", c.Deadline)
 	given(p, "grace", c.Grace)
 	given(p, "batch-size", c.BatchSize)

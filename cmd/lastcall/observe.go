@@ -164,7 +164,7 @@ func (g *gateway) drainFinished(e actors.DrainFinished) {
 // logDrain: that a session has reached its age limit is in its own last record.
 func (g *gateway) logDrain(d actors.DrainStatus, message string, attrs ...any) {
 	level := slog.LevelInfo
-	if d.Age {
+	if d.Age || d.Revoked {
 		level = slog.LevelDebug
 	}
 	g.log.Log(context.Background(), level, message, attrs...)

@@ -19,12 +19,13 @@ import (
 
 // sessionsCmd is the flags of "lastcall sessions".
 type sessionsCmd struct {
-	Phase    string `default:"" enum:",opening,serving,stopping,closing" env:"-" placeholder:"PHASE" help:"Only those in this phase: opening, serving, stopping or closing."`
-	Workflow string `env:"-" placeholder:"ID" help:"Only those of this workflow."`
-	Agent    string `env:"-" placeholder:"ADDR" help:"Only those at this agent."`
-	Kind     string `env:"-" placeholder:"KIND" help:"Only those of this kind."`
-	JSON     bool   `name:"json" env:"-" help:"Print each session as a line of JSON."`
-	Watch    bool   `env:"-" help:"Go on until Ctrl-C: the table anew every second or, where the output is no terminal or with --json, a line for each event of the gateway."`
+	Phase     string `default:"" enum:",opening,serving,stopping,closing" env:"-" placeholder:"PHASE" help:"Only those in this phase: opening, serving, stopping or closing."`
+	Workflow  string `env:"-" placeholder:"ID" help:"Only those of this workflow."`
+	Agent     string `env:"-" placeholder:"ADDR" help:"Only those at this agent."`
+	Kind      string `env:"-" placeholder:"KIND" help:"Only those of this kind."`
+	Principal string `env:"-" placeholder:"NAME" help:"Only those of this principal."`
+	JSON      bool   `name:"json" env:"-" help:"Print each session as a line of JSON."`
+	Watch     bool   `env:"-" help:"Go on until Ctrl-C: the table anew every second or, where the output is no terminal or with --json, a line for each event of the gateway."`
 	adminFlags
 }
 
@@ -65,8 +66,8 @@ func (c *sessionsCmd) run(ctx context.Context, std streams) error {
 	switch {
 	case c.Watch && isTerminal && !c.JSON:
 		err = c.watch(ctx, gateway, std.out)
-	case c.Watch && c.Phase+c.Workflow+c.Agent+c.Kind != "":
-		return usageError{errors.New("--phase, --workflow and --agent are for the table: a watch without it shows the events of all sessions")}
+	case c.Watch && c.Phase+c.Workflow+c.Agent+c.Kind+c.Principal != "":
+		return usageError{errors.New("--phase, --workflow, --agent, --kind and --principal are for the table: a watch without it shows the events of all sessions")}
 	case c.Watch:
 		err = gateway.Events(ctx, func(e adminapi.Event) error { return c.printEvent(std.out, e) })
 	case c.JSON:
@@ -86,6 +87,7 @@ func (c *sessionsCmd) query() url.Values {
 	adminParams(query).text("workflow", c.Workflow)
 	adminParams(query).text("agent", c.Agent)
 	adminParams(query).text("kind", c.Kind)
+	adminParams(query).text("principal", c.Principal)
 	return query
 }
 

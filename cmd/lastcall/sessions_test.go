@@ -178,7 +178,7 @@ func TestWatchFailsWhenTheGatewayEndsIt(t *testing.T) {
 
 func TestWatchThatIsPipedHasNoFilter(t *testing.T) {
 	for _, flag := range []string{"--phase=serving", "--workflow=w", "--agent=a"} {
-		if code, _, stderr := adminOutput(t, "sessions", "--watch", flag); code != 2 || !strings.Contains(stderr, "--phase, --workflow and --agent are for the table") {
+		if code, _, stderr := adminOutput(t, "sessions", "--watch", flag); code != 2 || !strings.Contains(stderr, "--phase, --workflow, --agent, --kind and --principal are for the table") {
 			t.Errorf("exit code %d, %q", code, stderr)
 		}
 	}

@@ -22,7 +22,7 @@ func (h *Handler) getDrain(r *http.Request) (any, error) {
 
 // postDrain drains everything, and leaves the process up; or the part that is selected.
 func (h *Handler) postDrain(r *http.Request) (any, error) {
-	p := postParams(r, append(drainParams(), "sessions", "older-than", "agent", "kind")...)
+	p := postParams(r, append(drainParams(), "sessions", "older-than", "agent", "kind", "principal")...)
 	only := readSelection(p)
 	d := h.readDrain(p, only)
 	if p.err != nil {
@@ -60,7 +60,7 @@ func (h *Handler) postResume(r *http.Request) (any, error) {
 
 // readSelection returns nil where nothing is selected, which means everything.
 func readSelection(p *params) *actors.Selection {
-	if !p.has("sessions") && !p.has("older-than") && !p.has("agent") && !p.has("kind") {
+	if !p.has("sessions") && !p.has("older-than") && !p.has("agent") && !p.has("kind") && !p.has("principal") {
 		return nil
 	}
 	return &actors.Selection{
@@ -68,6 +68,7 @@ func readSelection(p *params) *actors.Selection {
 		OlderThan: p.duration("older-than", 1, 0),
 		Agent:     p.text("agent"),
 		Kind:      p.text("kind"),
+		Principal: p.text("principal"),
 	}
 }
 

@@ -50,7 +50,18 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request, host string)
 		h.deny(w, err)
 		return nil
 	}
-	return r.WithContext(context.WithValue(r.Context(), principalKey{}, granted.Principal))
+	return untilWithdrawn(r.WithContext(context.WithValue(r.Context(), principalKey{}, granted.Principal)), granted.Authorized)
+}
+
+// untilWithdrawn ends a request's context with its authorization: a stream of events may last for days.
+func untilWithdrawn(r *http.Request, authorized context.Context) *http.Request {
+	if authorized == nil {
+		return r
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	unwatch := context.AfterFunc(authorized, cancel)
+	context.AfterFunc(r.Context(), func() { unwatch() }) // which ends with the request
+	return r.WithContext(ctx)
 }
 
 type principalKey struct{}

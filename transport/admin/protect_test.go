@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -227,5 +228,39 @@ func TestReadinessFollowsTheDrain(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// until grants everything until it is withdrawn.
+type until struct{ authorized context.Context }
+
+func (u until) Authorize(*http.Request) (*grant.Grant, error) {
+	return &grant.Grant{Principal: "ada", Authorized: u.authorized}, nil
+}
+
+func TestAWithdrawnAuthorizationEndsAStreamOfEvents(t *testing.T) {
+	authorized, withdraw := context.WithCancel(context.Background())
+	in(t, admin.Options{Authorizer: until{authorized}}, func(t *testing.T, h *house) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		streamed := make(chan struct{})
+		go func() {
+			defer close(streamed)
+			h.ask(http.MethodGet, "/events", func(r *http.Request) { *r = *r.WithContext(ctx) })
+		}()
+		time.Sleep(time.Hour)
+		select {
+		case <-streamed:
+			t.Error("the stream has ended before")
+		default:
+		}
+		withdraw()
+		synctest.Wait()
+		select {
+		case <-streamed:
+		default:
+			t.Error("the stream goes on")
+		}
+		cancel()
 	})
 }

@@ -55,26 +55,27 @@ func (h *Handler) session(r *http.Request) (*actors.SessionInfo, error) {
 
 // query is what GET /sessions was asked for.
 type query struct {
-	phase, workflow, agent, kind string // empty: any
-	part                         string // of the ID, workflow, remote or agent; in lower case
-	told                         bool   // those alone that were told to stop
-	order                        compareSessions
-	offset, limit                int // limit -1: all
+	phase, workflow, agent, kind, principal string // empty: any
+	part                                    string // of the ID, workflow, remote or agent; in lower case
+	told                                    bool   // those alone that were told to stop
+	order                                   compareSessions
+	offset, limit                           int // limit -1: all
 }
 
 type compareSessions func(a, b *actors.SessionInfo) int
 
 func readQuery(r *http.Request) (query, error) {
-	p := queryParams(r, "phase", "workflow", "agent", "kind", "told", "q", "sort", "offset", "limit")
+	p := queryParams(r, "phase", "workflow", "agent", "kind", "principal", "told", "q", "sort", "offset", "limit")
 	q := query{
-		phase:    p.oneOf("phase", phaseNames()...),
-		workflow: p.text("workflow"),
-		agent:    p.text("agent"),
-		kind:     p.text("kind"),
-		told:     p.oneOf("told", "true") != "",
-		part:     strings.ToLower(p.text("q")),
-		offset:   p.number("offset", 0, 0),
-		limit:    p.number("limit", 0, -1),
+		phase:     p.oneOf("phase", phaseNames()...),
+		workflow:  p.text("workflow"),
+		agent:     p.text("agent"),
+		kind:      p.text("kind"),
+		principal: p.text("principal"),
+		told:      p.oneOf("told", "true") != "",
+		part:      strings.ToLower(p.text("q")),
+		offset:    p.number("offset", 0, 0),
+		limit:     p.number("limit", 0, -1),
 	}
 	key, reverse := strings.CutPrefix(p.text("sort"), "-")
 	by := comparison(key)
@@ -149,6 +150,7 @@ func (q *query) matches(s *actors.SessionInfo) bool {
 		(q.workflow == "" || q.workflow == s.Workflow) &&
 		(q.agent == "" || q.agent == s.AgentName) &&
 		(q.kind == "" || q.kind == s.Kind) &&
+		(q.principal == "" || q.principal == s.Principal) &&
 		(!q.told || !s.Told.IsZero()) &&
 		(q.part == "" || slices.ContainsFunc([]string{s.ID, s.Workflow, s.Remote, s.AgentName}, q.contains))
 }

@@ -293,3 +293,30 @@ func TestSessionsAreSelectedByKind(t *testing.T) {
 		}
 	})
 }
+
+func TestSessionsAreSelectedByPrincipal(t *testing.T) {
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		for _, principal := range []string{"ada", "bob"} {
+			ticket, err := h.supervisor.AdmitAs(context.Background(), principal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				_ = ticket.Run(actors.Connection{Workflow: "of " + principal}, func(ctx context.Context) error { <-ctx.Done(); return nil })
+			}()
+		}
+		synctest.Wait()
+		list := answer[admin.Sessions](h, http.StatusOK, http.MethodGet, "/sessions?principal=ada")
+		if workflows(list.Sessions) != "of ada" || list.Sessions[0].Principal != "ada" {
+			t.Errorf("%+v", list)
+		}
+		if begun := h.drains("/drain?principal=ada"); !begun.Part || begun.Sessions != 1 {
+			t.Errorf("%+v", begun)
+		}
+		synctest.Wait()
+		if list := answer[admin.Sessions](h, http.StatusOK, http.MethodGet, "/sessions"); workflows(list.Sessions) != "of bob" {
+			t.Errorf("%+v", list)
+		}
+		h.refuses(http.StatusBadRequest, "principal is empty", http.MethodPost, "/drain?principal=")
+	})
+}

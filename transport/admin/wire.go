@@ -24,6 +24,7 @@ func sessionOf(info *actors.SessionInfo) Session {
 	return Session{
 		ID:           info.ID,
 		Kind:         info.Kind,
+		Principal:    info.Principal,
 		Workflow:     info.Workflow,
 		Phase:        info.Phase.String(),
 		Since:        moment(info.Since),
@@ -98,10 +99,10 @@ func eventOf(event any) (name string, data any) {
 	return "", nil
 }
 
-// drainEvent leaves out the drain of a session that has reached its age limit: its phases and its end
-// are told.
+// drainEvent leaves out the drain of a session that has reached its age limit or lost its authorization:
+// its phases and its end are told.
 func drainEvent(name string, status actors.DrainStatus) (string, any) {
-	if status.Age {
+	if status.Age || status.Revoked {
 		return "", nil
 	}
 	return name, drainOf(status)

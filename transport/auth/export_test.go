@@ -26,7 +26,11 @@ func ParseTokens(text string) ([]string, error) {
 func Find(token string, owners ...string) (string, bool) {
 	var entries []entry
 	for i := 0; i < len(owners); i += 2 {
-		entries = append(entries, entry{owners[i], sha256.Sum256([]byte(owners[i+1]))})
+		entries = append(entries, entry{name: owners[i], hash: sha256.Sum256([]byte(owners[i+1]))})
 	}
-	return find(entries, sha256.Sum256([]byte(token)))
+	e := find(entries, sha256.Sum256([]byte(token)))
+	if e == nil {
+		return "", false
+	}
+	return e.name, true
 }

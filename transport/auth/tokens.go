@@ -1,11 +1,14 @@
 package auth
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,10 +40,14 @@ type Tokens struct {
 type entry struct {
 	name string
 	hash [sha256.Size]byte
+
+	authorized context.Context // ends when the entry is no longer in the file
+	withdraw   context.CancelFunc
 }
 
-// OpenTokens reads a file of tokens. Who has one gets base, with the token's name as principal. An
-// error names the line it is about, and nothing that is written there: it may be a token.
+// OpenTokens reads a file of tokens. Who has one gets base, with the token's name as principal, until the
+// token is removed. An error names the line it is about, and nothing that is written there: it may be a
+// token.
 func OpenTokens(path string, base grant.Grant) (*Tokens, error) {
 	t := &Tokens{path: path, base: *grantTo("", &base)}
 	if err := t.Reload(); err != nil {
@@ -50,7 +57,9 @@ func OpenTokens(path string, base grant.Grant) (*Tokens, error) {
 }
 
 // Reload reads the file again. Requests see the old tokens or the new ones, never some of each; on
-// an error the old ones stay in force. Sessions that are running are not ended.
+// an error the old ones stay in force. A token that is gone, or has another name, withdraws its grants:
+// their Authorized ends, and so does each session that began with one, also if its request was let in
+// only a moment before.
 func (t *Tokens) Reload() error {
 	t.reload.Lock()
 	defer t.reload.Unlock()
@@ -58,8 +67,40 @@ func (t *Tokens) Reload() error {
 	if err != nil {
 		return err
 	}
+	var before []entry
+	if current := t.entries.Load(); current != nil {
+		before = *current
+	}
+	gone := carryOver(before, entries)
 	t.entries.Store(&entries)
+	for _, e := range gone {
+		e.withdraw()
+	}
 	return nil
+}
+
+// carryOver gives each entry of a new reading the authorization that it had before, or a new one. It
+// returns those of before that are not there any more.
+func carryOver(before, entries []entry) (gone []entry) {
+	type identity struct {
+		name string
+		hash [sha256.Size]byte
+	}
+	known := make(map[identity]entry, len(before))
+	for _, e := range before {
+		known[identity{e.name, e.hash}] = e
+	}
+	for i := range entries {
+		e := &entries[i]
+		id := identity{e.name, e.hash}
+		if had, ok := known[id]; ok {
+			e.authorized, e.withdraw = had.authorized, had.withdraw
+			delete(known, id)
+			continue
+		}
+		e.authorized, e.withdraw = context.WithCancel(context.Background())
+	}
+	return slices.Collect(maps.Values(known))
 }
 
 // Authorize implements [grant.Authorizer]. Without a token of the file, sent as
@@ -70,11 +111,13 @@ func (t *Tokens) Authorize(r *http.Request) (*grant.Grant, error) {
 	if !ok {
 		return nil, unauthorized()
 	}
-	name, ok := find(*t.entries.Load(), sha256.Sum256([]byte(token)))
-	if !ok {
+	e := find(*t.entries.Load(), sha256.Sum256([]byte(token)))
+	if e == nil {
 		return nil, unauthorized()
 	}
-	return grantTo(name, &t.base), nil
+	granted := grantTo(e.name, &t.base)
+	granted.Authorized = e.authorized
+	return granted, nil
 }
 
 // Format implements [fmt.Formatter]: it shows the file's path, and nothing of the tokens or the
@@ -95,16 +138,16 @@ func bearer(r *http.Request) (string, bool) {
 
 // find compares with every entry, found or not, so that the time it takes tells nothing about them
 // but their number.
-func find(entries []entry, hash [sha256.Size]byte) (string, bool) {
+func find(entries []entry, hash [sha256.Size]byte) *entry {
 	found := -1
 	for i := range entries {
 		equal := subtle.ConstantTimeCompare(entries[i].hash[:], hash[:])
 		found = subtle.ConstantTimeSelect(equal, i, found)
 	}
 	if found < 0 {
-		return "", false
+		return nil
 	}
-	return entries[found].name, true
+	return &entries[found]
 }
 
 func unauthorized() *grant.Denied {

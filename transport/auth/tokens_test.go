@@ -172,6 +172,56 @@ func TestAReloadTakesEffectOrChangesNothing(t *testing.T) {
 	}
 }
 
+// A grant ends with its token: when that is removed, replaced, or somebody else's.
+func TestATokenThatIsRemovedWithdrawsItsGrants(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "tokens"), line("ada", "a")+line("bob", "b")+line("carol", "c")+line("dave", "d"))
+	tokens, err := auth.OpenTokens(path, grant.Grant{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := make(map[string]*grant.Grant)
+	grants := func(token string) *grant.Grant {
+		g, err := tokens.Authorize(get("Bearer " + token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	for _, token := range []string{"a", "b", "c", "d"} {
+		granted[token] = grants(token)
+	}
+	reload := func(text string) {
+		t.Helper()
+		write(t, path, text)
+		_ = tokens.Reload()
+	}
+	wantEnded := func(want string) {
+		t.Helper()
+		ended := ""
+		for _, token := range []string{"a", "b", "c", "d"} {
+			if granted[token].Authorized.Err() != nil {
+				ended += token
+			}
+		}
+		if ended != want {
+			t.Errorf("the grants of %q have ended, want %q", ended, want)
+		}
+	}
+	reload("# others\n" + line("dave", "d") + line("carol", "c") + line("bob", "b") + line("ada", "a"))
+	wantEnded("")
+	reload("garbage")
+	wantEnded("")
+	reload(line("ada", "a") + line("bob", "b2") + line("eve", "c"))
+	wantEnded("bcd")
+	if g := grants("c"); g.Principal != "eve" || g.Authorized.Err() != nil || grants("b2").Authorized.Err() != nil {
+		t.Error("the new grants have ended")
+	}
+	reload(line("bob", "b") + line("ada", "a"))
+	if wantEnded("bcd"); grants("b").Authorized.Err() != nil {
+		t.Error("a token that is back has no grant")
+	}
+}
+
 func TestRequestsDuringAReloadSeeTheOldTokensOrTheNew(t *testing.T) {
 	dir := t.TempDir()
 	path := write(t, filepath.Join(dir, "tokens"), line("old", "always")+line("x", "x"))

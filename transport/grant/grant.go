@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -28,6 +29,10 @@ type Grant struct {
 	MCPServers   map[string]MCPServer // by name; their tools are offered to the agent as name_tool
 	Capabilities []string             // the server's, added to the client's in startRequest
 	Lock         bool                 // the workflow must run in one place at a time
+
+	// Authorized ends when the grant is withdrawn, and with it the sessions that began with it. Nil: it
+	// never is.
+	Authorized context.Context
 }
 
 // Target is a gRPC service.

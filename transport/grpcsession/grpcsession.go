@@ -28,6 +28,10 @@ type Options struct {
 
 	// Principal names the principal of a stream, whose sessions can be limited. Nil: nobody.
 	Principal func(context.Context) string
+
+	// Authorized returns what ends when the authorization is withdrawn that a stream came with: it is then
+	// time to say goodbye, and its client gets UNAUTHENTICATED. Nil: it never is.
+	Authorized func(context.Context) context.Context
 }
 
 // What the client of a refused stream is asked to wait: a draining instance is replaced at once, a full
@@ -43,7 +47,7 @@ const (
 //
 // The stream's context is done when it is time to say goodbye; see [actors.Ticket.Run] for its cause and
 // for the time that the handler has. A handler that then returns the context's error ends the stream with
-// UNAVAILABLE and the drain's reason. At a kill the stream ends at once, whatever the handler does: what it
+// UNAVAILABLE and the drain's reason, or with UNAUTHENTICATED. At a kill the stream ends at once, whatever the handler does: what it
 // is blocked in returns. A panic becomes INTERNAL.
 func StreamInterceptor(options Options) grpc.StreamServerInterceptor {
 	return func(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
@@ -58,6 +62,9 @@ func StreamInterceptor(options Options) grpc.StreamServerInterceptor {
 		}
 		defer ticket.Cancel()
 		connection := actors.Connection{Kind: options.Kind, Workflow: info.FullMethod, Transport: "grpc", Context: ctx}
+		if options.Authorized != nil {
+			connection.Authorized = options.Authorized(ctx)
+		}
 		if from, known := peer.FromContext(ctx); known {
 			connection.Remote = from.Addr.String()
 		}
@@ -115,6 +122,8 @@ func ended(err error) error {
 		return refused(err)
 	case errors.As(err, new(*actors.PanicError)):
 		return status.Error(codes.Internal, "internal error")
+	case errors.As(err, &stop) && stop.Cause == actors.CauseRevoked:
+		return status.Error(codes.Unauthenticated, stop.Reason)
 	case errors.As(err, &stop):
 		return retryLater(codes.Unavailable, stop.Reason, retryDraining)
 	}

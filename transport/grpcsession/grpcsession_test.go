@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -40,6 +41,14 @@ func serve(t *testing.T, limits actors.Options, handle func(grpc.ServerStream) e
 	}
 	server := grpc.NewServer(grpc.StreamInterceptor(grpcsession.StreamInterceptor(grpcsession.Options{
 		Supervisor: supervisor, Kind: "stream", Principal: func(context.Context) string { return "ada" },
+		Authorized: func(ctx context.Context) context.Context {
+			if len(metadata.ValueFromIncomingContext(ctx, "withdrawn")) == 0 {
+				return nil
+			}
+			withdrawn, withdraw := context.WithCancel(context.Background())
+			withdraw()
+			return withdrawn
+		},
 	})))
 	server.RegisterService(&grpc.ServiceDesc{ServiceName: "test", HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{{
 		StreamName: "Watch", ServerStreams: true, ClientStreams: true,
@@ -214,5 +223,23 @@ func TestTheServerStopsByTheEndOfTheDrain(t *testing.T) {
 	report := h.drain(time.Second)
 	if took := time.Since(begun); took > patience/2 || len(report.Services) != 1 {
 		t.Errorf("%+v after %v", report, took)
+	}
+}
+
+func TestAStreamWhoseAuthorizationIsWithdrawnIsUnauthenticated(t *testing.T) {
+	h := serve(t, actors.Options{}, func(stream grpc.ServerStream) error {
+		<-stream.Context().Done()
+		return stream.Context().Err()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, "withdrawn", "1")
+	stream, err := h.conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/test/Watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := status.Convert(stream.RecvMsg(new(emptypb.Empty)))
+	if got.Code() != codes.Unauthenticated || got.Message() != actors.ReasonRevoked || len(got.Details()) != 0 {
+		t.Errorf("the client got %v", got)
 	}
 }

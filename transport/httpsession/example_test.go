@@ -84,7 +84,7 @@ func webSocket(serve func(ctx context.Context, ws *coder.Conn)) http.Handler {
 		serve(r.Context(), ws)
 		var stop *actors.Stop
 		if errors.As(context.Cause(r.Context()), &stop) {
-			_ = ws.Close(coder.StatusGoingAway, stop.Reason)
+			_ = ws.Close(coder.StatusCode(stop.CloseCode()), stop.Reason)
 		}
 	})
 }
@@ -173,7 +173,7 @@ func ExampleWrap_gorilla() {
 		case <-r.Context().Done():
 			var stop *actors.Stop
 			if errors.As(context.Cause(r.Context()), &stop) {
-				goodbye := gorilla.FormatCloseMessage(gorilla.CloseGoingAway, stop.Reason)
+				goodbye := gorilla.FormatCloseMessage(stop.CloseCode(), stop.Reason)
 				_ = ws.WriteControl(gorilla.CloseMessage, goodbye, stop.Deadline)
 				<-left // the client has answered, or the connection was cut at the deadline
 			}

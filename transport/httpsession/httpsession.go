@@ -31,6 +31,10 @@ type Options struct {
 	// Principal names the principal of a request, whose sessions can be limited. Nil: nobody.
 	Principal func(*http.Request) string
 
+	// Authorized returns what ends when the authorization is withdrawn that a request came with: it is then
+	// time to say goodbye, with [actors.CloseUnauthorized] where there is a close frame. Nil: it never is.
+	Authorized func(*http.Request) context.Context
+
 	// Workflow names what a request is about, such as a room. Nil: nothing.
 	Workflow func(*http.Request) string
 
@@ -72,14 +76,19 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer ticket.Cancel()
 	response := &response{ResponseWriter: w}
 	response.unlimit()
+	var authorized context.Context
+	if h.Authorized != nil {
+		authorized = h.Authorized(r)
+	}
 	ran := false
 	err = ticket.Run(actors.Connection{
-		Kind:      h.Kind,
-		Workflow:  ask(h.Workflow, r),
-		Remote:    r.RemoteAddr,
-		Transport: cmp.Or(h.Transport, "http"),
-		Context:   r.Context(),
-		Cut:       response.cut,
+		Kind:       h.Kind,
+		Workflow:   ask(h.Workflow, r),
+		Remote:     r.RemoteAddr,
+		Transport:  cmp.Or(h.Transport, "http"),
+		Authorized: authorized,
+		Context:    r.Context(),
+		Cut:        response.cut,
 	}, func(ctx context.Context) error {
 		ran = true
 		return h.serve(response, r.WithContext(ctx))

@@ -362,3 +362,33 @@ func TestAPanicCutsWhatWasHijacked(t *testing.T) {
 		t.Error("the client hears nothing")
 	}
 }
+
+// The handler says goodbye with the code that fits.
+func TestAWithdrawnAuthorizationEndsASession(t *testing.T) {
+	authorized, withdraw := context.WithCancel(context.Background())
+	options := httpsession.Options{Authorized: func(*http.Request) context.Context { return authorized }}
+	h := serve(t, options, actors.Options{}, func(h *house, w http.ResponseWriter, r *http.Request) {
+		ws, err := coder.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.CloseNow() }()
+		withdraw()
+		<-r.Context().Done()
+		var stop *actors.Stop
+		if errors.As(context.Cause(r.Context()), &stop) {
+			_ = ws.Close(coder.StatusCode(stop.CloseCode()), stop.Reason)
+		}
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ws, _, err := coder.Dial(ctx, h.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ws.CloseNow() }()
+	var end coder.CloseError
+	if _, _, err := ws.Read(ctx); !errors.As(err, &end) || end.Code != 3000 || end.Reason != actors.ReasonRevoked {
+		t.Errorf("the client was told %v", err)
+	}
+}
