@@ -186,7 +186,8 @@ func TestAWebSocketOverHTTP2IsRefusedInWords(t *testing.T) {
 func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		supervisor := actorstest.New(t, actors.Options{}).Supervisor
-		health := transport.Health(supervisor)
+		var missing error
+		health := transport.Health(supervisor, func() error { return missing })
 		want := func(method, path string, status int, body string) {
 			t.Helper()
 			answer := httptest.NewRecorder()
@@ -198,6 +199,9 @@ func TestHealth(t *testing.T) {
 		want(http.MethodGet, "/healthz", http.StatusOK, "alive")
 		want(http.MethodGet, "/readyz", http.StatusOK, "ready")
 		want(http.MethodPost, "/readyz", http.StatusMethodNotAllowed, "")
+		missing = errors.New("lease store not reached yet")
+		want(http.MethodGet, "/healthz", http.StatusOK, "alive")
+		want(http.MethodGet, "/readyz", http.StatusServiceUnavailable, "lease store not reached yet\n")
 		go supervisor.Drain(context.Background(), actors.Drain{Delay: time.Second}) // which still admits
 		synctest.Wait()
 		want(http.MethodGet, "/healthz", http.StatusOK, "alive")

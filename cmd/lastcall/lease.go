@@ -14,6 +14,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
+	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 )
@@ -44,7 +45,7 @@ func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, err
 	}
 	redis.SetLogger(redisLog{log}) // it has one for the process, and would write to stderr
 	failure := redislease.FailOpen
-	if f.LeaseFailure == "closed" {
+	if f.failClosed() {
 		failure = redislease.FailClosed
 	}
 	store, err := redislease.New(redislease.Options{
@@ -64,6 +65,8 @@ func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, err
 	}
 	return store, []extraService{{"lease store", actors.AfterSessions, store}}, nil
 }
+
+func (f *leaseFlags) failClosed() bool { return f.LeaseFailure == "closed" }
 
 // leaseTLS is nil if no file is named.
 func (f *leaseFlags) leaseTLS(log *slog.Logger) (*tls.Config, error) {
@@ -87,6 +90,29 @@ func (f *leaseFlags) leaseTLS(log *slog.Logger) (*tls.Config, error) {
 		return nil, fmt.Errorf("--lease-ca, --lease-cert, --lease-key: %w", err)
 	}
 	return config, nil
+}
+
+// leaseStoreReached is an error until the store has been reached once, where no session can do without.
+func (g *gateway) leaseStoreReached() error {
+	if g.leases != nil && g.flags.failClosed() && !g.leases().Reached {
+		return errors.New("lease store not reached yet")
+	}
+	return nil
+}
+
+// leaseStoreView is nil where leases are this process's own.
+func (g *gateway) leaseStoreView() func() adminapi.LeaseStore {
+	if g.leases == nil {
+		return nil
+	}
+	return func() adminapi.LeaseStore {
+		stats := g.leases()
+		view := adminapi.LeaseStore{Reachable: stats.Reachable, Since: stats.Since}
+		if !stats.Reachable && g.flags.failClosed() {
+			view.SessionsEnd = stats.Since.Add(g.flags.LeaseTTL) // none was renewed after it
+		}
+		return view
+	}
 }
 
 // redisLog takes what go-redis says of its connections; what matters of it comes as a warning of the

@@ -27,7 +27,7 @@ func newWatchers(g *gateway, p parts) (*watchers, error) {
 	if g.leases != nil {
 		options.LeaseStore = func() metrics.LeaseStats {
 			stats := g.leases()
-			return metrics.LeaseStats{Unguarded: stats.Unguarded, Unavailable: stats.Unavailable, Failures: stats.Failures}
+			return metrics.LeaseStats{Reachable: stats.Reachable, Unguarded: stats.Unguarded, Unavailable: stats.Unavailable, Failures: stats.Failures}
 		}
 	}
 	figures, err := metrics.New(options)
@@ -95,6 +95,8 @@ func (g *gateway) adminServer(listener net.Listener, authorizer grant.Authorizer
 		Supervisor: g.supervisor,
 		Authorizer: authorizer,
 		Proxies:    trusted,
+		Ready:      g.leaseStoreReached,
+		LeaseStore: g.leaseStoreView(),
 		Metrics:    g.watch.metrics.Handler(),
 		Page:       page.Handler,
 		Drain: adminapi.Defaults{

@@ -13,7 +13,8 @@
 //
 // # Requests
 //
-//	GET  /healthz /readyz         200; /readyz is 503 from a drain's first moment until it is resumed
+//	GET  /healthz /readyz         200; /readyz is 503 from a drain's first moment until it is resumed,
+//	                              and while [Options].Ready says so
 //	GET  /sessions                [Sessions], with phase= workflow= agent= kind= q= sort= offset= limit=
 //	GET  /sessions/{id}           [Session]
 //	POST /sessions/{id}/drain     [Drain], of one session

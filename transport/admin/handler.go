@@ -26,6 +26,15 @@ type Options struct {
 	// Proxies are those whose word about who asks is taken. Zero: none.
 	Proxies transport.Proxies
 
+	// Ready returns why the process is not ready, if that is for another reason than a drain. Each GET
+	// /readyz asks it, and answers the text of its error to everybody. It must return at once. Nil: there
+	// is no other reason.
+	Ready func() error
+
+	// LeaseStore tells how the store stands that the sessions' leases are in, for each [State]. It must
+	// return at once. Nil: there is no store that can fail.
+	LeaseStore func() LeaseStore
+
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
 
@@ -57,6 +66,7 @@ type Handler struct {
 	supervisor *actors.Supervisor
 	authorizer grant.Authorizer
 	proxies    transport.Proxies
+	leaseStore func() LeaseStore
 	defaults   Defaults
 	log        *slog.Logger
 	token      string
@@ -75,10 +85,15 @@ func New(options Options) *Handler {
 		supervisor: options.Supervisor,
 		authorizer: options.Authorizer,
 		proxies:    options.Proxies,
+		leaseStore: options.LeaseStore,
 		defaults:   options.Drain,
 		log:        options.Log,
 		token:      rand.Text(),
-		health:     transport.Health(options.Supervisor),
+	}
+	if options.Ready != nil {
+		h.health = transport.Health(options.Supervisor, options.Ready)
+	} else {
+		h.health = transport.Health(options.Supervisor)
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -158,5 +173,11 @@ func (h *Handler) state(ctx context.Context) (State, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	view, err := h.supervisor.Overview(ctx)
-	return stateOf(view), err
+	state := stateOf(view)
+	if h.leaseStore != nil {
+		store := h.leaseStore()
+		store.Since, store.SessionsEnd = moment(store.Since), moment(store.SessionsEnd)
+		state.LeaseStore = &store
+	}
+	return state, err
 }

@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -63,6 +64,38 @@ func TestASessionIsShownAsItStands(t *testing.T) {
 		want["phase"], want["since"], want["told"], want["waits_for"] = "closing", "2000-01-01T00:00:01Z", "2000-01-01T00:00:01Z", "client"
 		check()
 		h.refuses(http.StatusNotFound, "no such session", http.MethodGet, "/sessions/"+p.ID+"x")
+	})
+}
+
+func TestTheStateTellsOfTheLeaseStore(t *testing.T) {
+	store := admin.LeaseStore{Reachable: true}
+	in(t, admin.Options{LeaseStore: func() admin.LeaseStore { return store }}, func(t *testing.T, h *house) {
+		want := func(json string) {
+			t.Helper()
+			if got := h.ask(http.MethodGet, "/drain").Body.String(); got != `{"state":"serving","final":false,"drains":[],"lease_store":`+json+"}\n" {
+				t.Errorf("got %s", got)
+			}
+		}
+		want(`{"reachable":true}`)
+		store.Since = time.Now().Add(7)
+		want(`{"reachable":true,"since":"2000-01-01T00:00:00Z"}`)
+		store.Reachable, store.SessionsEnd = false, time.Now().Add(time.Minute)
+		want(`{"reachable":false,"since":"2000-01-01T00:00:00Z","sessions_end":"2000-01-01T00:01:00Z"}`)
+	})
+}
+
+func TestItIsNotReadyForTheReasonThatReadyReturns(t *testing.T) {
+	var missing error
+	in(t, admin.Options{Ready: func() error { return missing }}, func(t *testing.T, h *house) {
+		wantReady := func(status int, text string) {
+			t.Helper()
+			if got := h.ask(http.MethodGet, "/readyz"); got.Code != status || got.Body.String() != text+"\n" {
+				t.Errorf("%d %s", got.Code, got.Body)
+			}
+		}
+		wantReady(http.StatusOK, "ready")
+		missing = errors.New("lease store not reached yet")
+		wantReady(http.StatusServiceUnavailable, "lease store not reached yet")
 	})
 }
 

@@ -45,6 +45,19 @@ type State struct {
 	State  actors.State `json:"state"`
 	Final  bool         `json:"final"`  // the process ends after the drain
 	Drains []Drain      `json:"drains"` // the last few that are over, and those under way
+
+	// LeaseStore is nil where leases are the process's own.
+	LeaseStore *LeaseStore `json:"lease_store,omitempty"`
+}
+
+// LeaseStore is the store of leases, as the process has seen it last.
+type LeaseStore struct {
+	Reachable bool      `json:"reachable"`
+	Since     time.Time `json:"since,omitzero"` // when Reachable became so; zero: the store was not asked yet
+
+	// SessionsEnd is when the sessions that are open now have ended if the store stays unreachable.
+	// Zero: they go on without a lease, or the store is reachable.
+	SessionsEnd time.Time `json:"sessions_end,omitzero"`
 }
 
 // Drain is one drain at one moment.

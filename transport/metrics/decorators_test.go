@@ -192,5 +192,5 @@ func TestALeaseThatNobodyWaitsForIsNeitherHeldNorUnavailable(t *testing.T) {
 	if _, err := m.Leaser(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: context.Canceled}}).Acquire(gone, "w1", nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	scraped(t, m).is(t, figures{`lastcall_lease_acquisitions_total{result="cancelled"}`: 1}, "lastcall_lease")
+	scraped(t, m).is(t, figures{`lastcall_lease_acquisitions_total{result="cancelled"}`: 1, "lastcall_lease_store_reachable": 1}, "lastcall_lease")
 }

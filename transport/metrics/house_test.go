@@ -200,5 +200,6 @@ func (a authorizer) Authorize(r *http.Request) (*grant.Grant, error) { return a(
 // addBuild adds what is there from the beginning.
 func addBuild(f figures) figures {
 	f[fmt.Sprintf("lastcall_build_info{goversion=%q,version=%q}", runtime.Version(), "v1")] = 1
+	f["lastcall_lease_store_reachable"] = 1
 	return f
 }

@@ -50,6 +50,7 @@ type Options struct {
 
 // LeaseStats are the figures of a lease store that sessions may do without.
 type LeaseStats struct {
+	Reachable   bool   // as far as was seen last
 	Unguarded   int    // leases that were granted without the store, and are held
 	Unavailable uint64 // leases that were asked for while the store could not be reached; only grows
 	Failures    uint64 // rounds of renewal that failed; only grows

@@ -262,6 +262,14 @@ func TestAScrapeWithoutASnapshotServesAllElse(t *testing.T) {
 	})
 }
 
+func TestALeaseStoreThatIsAwayIsShown(t *testing.T) {
+	options := quiet()
+	for reachable, want := range map[bool]float64{true: 1, false: 0} {
+		options.LeaseStore = func() metrics.LeaseStats { return metrics.LeaseStats{Reachable: reachable} }
+		scraped(t, open(t, options)).has(t, figures{"lastcall_lease_store_reachable": want})
+	}
+}
+
 func TestASupervisorThatIsClosedFailsNoScrape(t *testing.T) {
 	in(t, actors.Options{}, nil, func(t *testing.T, h *house) {
 		h.Close()

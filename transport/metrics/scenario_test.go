@@ -21,7 +21,9 @@ import (
 func TestEveryFigureIsExact(t *testing.T) {
 	figuresOf := func(o *metrics.Options) {
 		o.Pool = func() transport.PoolStats { return transport.PoolStats{Connections: 2, Streams: 7} }
-		o.LeaseStore = func() metrics.LeaseStats { return metrics.LeaseStats{Unguarded: 1, Unavailable: 3, Failures: 4} }
+		o.LeaseStore = func() metrics.LeaseStats {
+			return metrics.LeaseStats{Reachable: true, Unguarded: 1, Unavailable: 3, Failures: 4}
+		}
 	}
 	in(t, actors.Options{}, figuresOf, func(t *testing.T, h *house) {
 		want := figures{

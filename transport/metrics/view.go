@@ -20,12 +20,12 @@ type view struct {
 	kinds    label
 	failures atomic.Uint64 // scrapes that got no snapshot
 
-	sessions, tickets, toolsRunning    *prometheus.Desc
-	messages, bytes                    *prometheus.Desc
-	draining, drainLeft, drainDeadline *prometheus.Desc
-	connections, streams               *prometheus.Desc
-	unguarded, storeFailures           *prometheus.Desc
-	logDropped, scrapeErrors           *prometheus.Desc
+	sessions, tickets, toolsRunning     *prometheus.Desc
+	messages, bytes                     *prometheus.Desc
+	draining, drainLeft, drainDeadline  *prometheus.Desc
+	connections, streams                *prometheus.Desc
+	reachable, unguarded, storeFailures *prometheus.Desc
+	logDropped, scrapeErrors            *prometheus.Desc
 }
 
 func newView(options Options) *view {
@@ -33,7 +33,7 @@ func newView(options Options) *view {
 		options.Pool = func() transport.PoolStats { return transport.PoolStats{} }
 	}
 	if options.LeaseStore == nil {
-		options.LeaseStore = func() LeaseStats { return LeaseStats{} }
+		options.LeaseStore = func() LeaseStats { return LeaseStats{Reachable: true} }
 	}
 	if options.LogDropped == nil {
 		options.LogDropped = func() uint64 { return 0 }
@@ -51,6 +51,7 @@ func newView(options Options) *view {
 		drainDeadline: describe("drain_deadline_timestamp_seconds", "By when the last of the drains under way is over, in Unix time; 0: there is none.", "scope"),
 		connections:   describe("agent_connections", "Connections to agents."),
 		streams:       describe("agent_streams", "Streams on these connections."),
+		reachable:     describe("lease_store_reachable", "1 while the lease store keeps leases, as far as was seen last, or where there is none that can fail; else 0."),
 		unguarded:     describe("leases_unguarded", "Leases that are held though the store could not be reached."),
 		storeFailures: describe("lease_store_failures_total", "Calls of the lease store that failed: leases asked for, rounds of renewal.", "operation"),
 		logDropped:    describe("log_records_dropped_total", "Log records that were dropped: nothing read the log, or it could not be written."),
@@ -66,7 +67,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (v *view) Describe(all chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		v.sessions, v.tickets, v.toolsRunning, v.messages, v.bytes, v.draining, v.drainLeft, v.drainDeadline,
-		v.connections, v.streams, v.unguarded, v.storeFailures, v.logDropped, v.scrapeErrors,
+		v.connections, v.streams, v.reachable, v.unguarded, v.storeFailures, v.logDropped, v.scrapeErrors,
 	} {
 		all <- desc
 	}
@@ -86,6 +87,7 @@ func (v *view) Collect(metrics chan<- prometheus.Metric) {
 	pool, leases := v.options.Pool(), v.options.LeaseStore()
 	s.gauge(v.connections, float64(pool.Connections))
 	s.gauge(v.streams, float64(pool.Streams))
+	s.gauge(v.reachable, oneIf(leases.Reachable))
 	s.gauge(v.unguarded, float64(leases.Unguarded))
 	s.counter(v.storeFailures, leases.Unavailable, "acquire")
 	s.counter(v.storeFailures, leases.Failures, "renew")
@@ -100,11 +102,7 @@ func (v *view) collectSnapshot(s scrape, snapshot *actors.Snapshot) {
 		s.counter(v.messages, flow.Messages, direction)
 		s.counter(v.bytes, flow.Bytes, direction)
 	}
-	draining := 0.0
-	if snapshot.State != actors.Serving {
-		draining = 1
-	}
-	s.gauge(v.draining, draining)
+	s.gauge(v.draining, oneIf(snapshot.State != actors.Serving))
 	v.collectDrains(s, snapshot.Drains)
 }
 
@@ -140,6 +138,13 @@ func (v *view) collectDrains(s scrape, drains []actors.DrainStatus) {
 		s.gauge(v.drainLeft, float64(left[scope]), scope)
 		s.gauge(v.drainDeadline, unixSeconds(deadline[scope]), scope)
 	}
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func unixSeconds(t time.Time) float64 {

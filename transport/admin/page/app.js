@@ -306,7 +306,7 @@ function lost() {
 function takeState(state) {
   const before = model.state;
   const first = !before;
-  model.state = { state: state.state, final: state.final };
+  model.state = { state: state.state, final: state.final, leaseStore: state.lease_store };
   const known = model.drains;
   model.drains = new Map();
   for (const drain of state.drains) takeDrain(known.get(drain.id), drain, first);
@@ -427,6 +427,7 @@ function renderState() {
   setText(byID("state-more"), stateMore(word));
   document.body.toggleAttribute("data-lost", word === "lost");
   renderCounts();
+  renderLeaseStore();
   const serving = model.state?.state === "serving";
   const ends = model.state?.final ?? true;
   showButton(byID("drain-all"), serving && !ends);
@@ -439,6 +440,22 @@ function stateMore(word) {
   if (word === "drained") return "new sessions are refused until resumed";
   if (word === "draining") return "new sessions are refused";
   return "";
+}
+
+// renderLeaseStore shows times of day alone, so that a screen reader is told once.
+function renderLeaseStore() {
+  const store = model.state?.leaseStore;
+  const away = Boolean(store) && !store.reachable;
+  show(byID("lease-store"), away);
+  setText(byID("lease-store"), away ? leaseStoreInWords(store) : "");
+}
+
+function leaseStoreInWords({ since, sessions_end: end }) {
+  const began = since ? `unreachable since ${clockTime(new Date(since))}` : "not reached yet";
+  const sessions = end
+    ? `new sessions are refused, and open ones end by ${clockTime(new Date(end))}`
+    : "sessions go on unguarded";
+  return `Lease store ${began}; ${sessions}.`;
 }
 
 function renderCounts() {
@@ -943,7 +960,10 @@ function listenToTheDialog() {
 
 function tick() {
   if (document.hidden) return;
-  if (!model.lostSince) sessionsChanged();
+  if (!model.lostSince) {
+    sessionsChanged();
+    if (model.state?.leaseStore) readDrains(); // no event tells of the store
+  }
   render();
 }
 

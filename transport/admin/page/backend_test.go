@@ -31,6 +31,7 @@ type backend struct {
 	listeners map[chan event]struct{}
 	posts     []string // what was asked for, with its fields
 	reads     int      // of pages of the table
+	store     any      // the lease store; nil: none
 }
 
 type flow struct {
@@ -199,7 +200,11 @@ func (b *backend) getDrain(w http.ResponseWriter, _ *http.Request) {
 
 // stateLocked is called, and what it gives encoded, with the state locked.
 func (b *backend) stateLocked() map[string]any {
-	return map[string]any{"state": b.state, "final": false, "drains": append([]*drain{}, b.drains...)}
+	state := map[string]any{"state": b.state, "final": false, "drains": append([]*drain{}, b.drains...)}
+	if b.store != nil {
+		state["lease_store"] = b.store
+	}
+	return state
 }
 
 func (b *backend) getEvents(w http.ResponseWriter, r *http.Request) {

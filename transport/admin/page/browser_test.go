@@ -55,6 +55,27 @@ func TestSessionsArriveAndChangePhaseInPlace(t *testing.T) {
 	}
 }
 
+func TestALeaseStoreThatIsAwayIsSaid(t *testing.T) {
+	b := newBackend(t)
+	at := func(hour int) time.Time { return time.Date(2026, 5, 4, hour, 3, 2, 0, time.Local) }
+	away := func(fields map[string]any) func() {
+		fields["reachable"], fields["since"] = false, at(12)
+		return func() { b.store = fields }
+	}
+	b.locked(func() { b.store = map[string]any{"reachable": true, "since": at(11)} })
+	p := open(t, b, "")
+	p.WaitText("#state-word", "serving")
+	if text := p.Text("#lease-store"); text != "" {
+		t.Errorf("of a store that is reachable: %q", text)
+	}
+	b.locked(away(map[string]any{}))
+	p.WaitText("#lease-store", "Lease store unreachable since 12:03:02; sessions go on unguarded.")
+	b.locked(away(map[string]any{"sessions_end": at(13)}))
+	p.WaitText("#lease-store", "Lease store unreachable since 12:03:02; new sessions are refused, and open ones end by 13:03:02.")
+	b.locked(func() { b.store = map[string]any{"reachable": true, "since": at(14)} })
+	p.WaitFor(`document.getElementById("lease-store").hidden`)
+}
+
 func TestRowsMoveAroundTheOneThatHasTheFocus(t *testing.T) {
 	b := newBackend(t)
 	b.add(5, nil)
