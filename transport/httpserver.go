@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,7 +18,7 @@ import (
 // deadlines when it hands it over.
 const (
 	headerTimeout  = 10 * time.Second
-	requestTimeout = 60 * time.Second // to read a request, and to answer it
+	requestTimeout = 60 * time.Second
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 32 << 10
 
@@ -44,6 +45,11 @@ type HTTPServer struct {
 	// [*http.MaxBytesError], and the connection is closed after the answer. Zero: no limit.
 	MaxBody int64
 
+	// RequestTimeout is what a request has to be read, and then again to be answered; what takes longer is
+	// cut. A handler can set other limits for its own request with [http.ResponseController]; package
+	// httpsession lifts them for its sessions. Zero: 60 s.
+	RequestTimeout time.Duration
+
 	// RequestGrace is what requests under way get when Serve is told to stop. What is left then is cut,
 	// which is no error. It is for a service whose requests matter less than what stops after it. Zero:
 	// what is left of the drain's time, as with [http.Server.Shutdown].
@@ -65,9 +71,9 @@ type HTTPServer struct {
 	OnFull func()
 
 	mu      sync.Mutex
-	shut    bool     // the listener was closed on purpose
-	shutErr error    // how that went
-	serving *serving // nil: Serve was not called yet
+	shut    chan struct{} // closed when the listener is. Nil: it is not to be closed yet
+	shutErr error         // how that went, once shut is closed
+	serving *serving      // nil: Serve was not called yet
 }
 
 // serving is a server at work.
@@ -103,7 +109,8 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	// the listener goes first, and each request that got through it is answered.
 	v.open()
 	s.emptyQueue(grace)
-	_, err := s.shutListener()
+	_, shut := s.shutListener()
+	<-shut
 	<-v.ended
 	if s.OnShutdown != nil {
 		s.OnShutdown()
@@ -111,7 +118,7 @@ func (s *HTTPServer) Serve(ctx context.Context) error {
 	if !v.pending.settle(grace) {
 		v.pending.closeNew()
 	}
-	return errors.Join(err, s.finish(grace, limit, v))
+	return errors.Join(s.shutErr, s.finish(grace, limit, v))
 }
 
 // grace is done when requests under way have had their time.
@@ -147,20 +154,25 @@ func (s *HTTPServer) logger() *slog.Logger {
 	return s.Log
 }
 
-// StopAccepting closes the listener at once, and returns when nobody who was accepted waits for an answer any
-// more, after 250 ms or when ctx is done at the latest. Serve goes on with the connections that there
-// are until it is told to stop; each gets "Connection: close" with its next answer, and idle ones are
-// closed.
+// StopAccepting closes the listener and returns when no request that got through it waits for an answer:
+// after 500 ms, or when ctx is done, at the latest. Serve goes on with the open connections until it is told
+// to stop; each gets "Connection: close" with its next answer, and idle ones are closed.
 //
 // It is for a listener whose socket systemd or another process holds too: called before the drain
 // ends admission, it leaves those who come from now on in the socket's backlog, for whoever accepts
 // next, and nobody is refused. A request that takes longer than 250 ms to be authorized is still
 // admitted if the drain's delay is that long.
 //
-// It may be called at any time, more than once, and before Serve, which then accepts nobody. The
-// error is the listener's.
+// It may be called at any time, more than once, and before Serve, which then accepts nobody. The error is
+// the listener's, and nil if ctx is done before the listener is closed.
 func (s *HTTPServer) StopAccepting(ctx context.Context) error {
-	v, err := s.shutListener()
+	v, shut := s.shutListener()
+	var err error // nobody waits for it longer than for ctx
+	select {
+	case <-shut:
+		err = s.shutErr
+	case <-ctx.Done():
+	}
 	if v == nil {
 		return err
 	}
@@ -181,24 +193,28 @@ func (s *HTTPServer) emptyQueue(ctx context.Context) {
 	}
 }
 
-// shutListener closes the listener the first time, and returns what there is to wait for.
-func (s *HTTPServer) shutListener() (*serving, error) {
+// shutListener begins to close the listener the first time, without the lock: that can take a while. It
+// returns what there is to wait for. Once the channel is closed, shutErr holds the listener's error.
+func (s *HTTPServer) shutListener() (*serving, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.shut {
-		s.shut = true
+	if s.shut == nil {
+		s.shut = make(chan struct{})
 		if s.serving != nil {
 			s.serving.open()
 		}
-		s.shutErr = s.Listener.Close()
+		go func() {
+			s.shutErr = s.Listener.Close()
+			close(s.shut)
+		}()
 	}
-	return s.serving, s.shutErr
+	return s.serving, s.shut
 }
 
 func (s *HTTPServer) isShut() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.shut
+	return s.shut != nil
 }
 
 // begin makes the server known to StopAccepting before it accepts anybody.
@@ -216,8 +232,8 @@ func (s *HTTPServer) begin() *serving {
 		},
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       requestTimeout,
-		WriteTimeout:      requestTimeout,
+		ReadTimeout:       cmp.Or(s.RequestTimeout, requestTimeout),
+		WriteTimeout:      cmp.Or(s.RequestTimeout, requestTimeout),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.logger().Handler(), slog.LevelDebug),

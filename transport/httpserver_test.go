@@ -586,3 +586,38 @@ func TestOnShutdownFindsTheListenerClosed(t *testing.T) {
 		}
 	})
 }
+
+func TestAnEmbedderSetsTheTimeOfItsRequests(t *testing.T) {
+	newServer := func() *transport.HTTPServer {
+		return &transport.HTTPServer{Handler: http.HandlerFunc(fine), RequestTimeout: 5 * time.Minute}
+	}
+	beside(t, newServer, func(t *testing.T, _ *actors.Supervisor, clients memory, _ *transport.HTTPServer) {
+		answer, lived := talk(t, clients, "PUT / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 9\r\n\r\nhalf")
+		if answer != "" || lived != 5*time.Minute {
+			t.Errorf("%q after %v", answer, lived)
+		}
+	})
+}
+
+// slowToClose is a listener that takes its time to close, as one does that empties its queue.
+type slowToClose struct{ memory }
+
+func (s slowToClose) Close() error {
+	time.Sleep(200 * time.Millisecond)
+	return s.memory.Close()
+}
+
+func TestStopAcceptingReturnsWhenItsContextIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &transport.HTTPServer{Listener: slowToClose{newMemory()}, Handler: http.HandlerFunc(fine)}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		began := time.Now()
+		if err := server.StopAccepting(ctx); err != nil || time.Since(began) != 50*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if err := server.StopAccepting(t.Context()); err != nil || time.Since(began) != 200*time.Millisecond {
+			t.Errorf("again: %v after %v", err, time.Since(began))
+		}
+	})
+}

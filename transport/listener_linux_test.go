@@ -24,13 +24,39 @@ func (r reluctant) Accept() (net.Conn, error) {
 	return r.Listener.Accept()
 }
 
-// SyscallConn is a plain TCP listener's.
-func (r reluctant) SyscallConn() (syscall.RawConn, error) {
-	plain, ok := r.Listener.(syscall.Conn)
-	if !ok {
-		return nil, errors.ErrUnsupported
+// late is a plain listener from which nothing is accepted before the server looks at its queue or
+// closes it.
+type late struct {
+	*net.TCPListener
+	begun chan struct{}
+	begin func()
+}
+
+func newLate(t *testing.T) *late {
+	t.Helper()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return plain.SyscallConn()
+	begun := make(chan struct{})
+	return &late{plain.(*net.TCPListener), begun, sync.OnceFunc(func() { close(begun) })}
+}
+
+func (l *late) Accept() (net.Conn, error) {
+	<-l.begun
+	return l.TCPListener.Accept()
+}
+
+// SyscallConn implements [syscall.Conn].
+func (l *late) SyscallConn() (syscall.RawConn, error) {
+	defer l.begin()
+	return l.TCPListener.SyscallConn()
+}
+
+// Close implements [net.Listener].
+func (l *late) Close() error {
+	defer l.begin()
+	return l.TCPListener.Close()
 }
 
 // stopping serves on a listener until stop is called, which drains.
@@ -40,7 +66,7 @@ func stopping(t *testing.T, listener net.Listener) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &transport.HTTPServer{Listener: reluctant{listener}, Handler: http.HandlerFunc(fine)}
+	server := &transport.HTTPServer{Listener: listener, Handler: http.HandlerFunc(fine)}
 	if err := supervisor.Add("http server", actors.AfterSessions, server); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +91,7 @@ func exchange(conn net.Conn) error {
 	return err
 }
 
-// Clients come in a flood, and more are always waiting to be accepted. Each is answered, or refused.
+// Clients come in a flood, and some are always waiting to be accepted. Each is answered, or refused.
 func TestAListenerThatClosesResetsNoConnection(t *testing.T) {
 	const rounds, clients, before = 3, 16, 200
 	for range rounds {
@@ -73,7 +99,7 @@ func TestAListenerThatClosesResetsNoConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stop := stopping(t, listener)
+		stop := stopping(t, reluctant{listener})
 		answered := make(chan struct{}, before)
 		var all sync.WaitGroup
 		for range clients {
@@ -112,13 +138,10 @@ func TestAListenerThatClosesResetsNoConnection(t *testing.T) {
 
 // A plain listener is emptied as well, if not as exactly.
 func TestConnectionsThatWaitToBeAcceptedAreAnswered(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := newLate(t)
 	stop := stopping(t, listener)
 	var all sync.WaitGroup
-	for range 16 {
+	for range 50 {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
