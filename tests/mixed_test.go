@@ -98,7 +98,8 @@ func TestOneDrainEndsConnectionsOfEveryKind(t *testing.T) {
 	m.wantMetrics(map[string]float64{
 		`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`:   75,
 		`lastcall_sessions_opened_total{kind="other",transport="websocket"}`: 75,
-		`lastcall_sessions_opened_total{kind="other",transport="other"}`:     75 + 75,
+		`lastcall_sessions_opened_total{kind="other",transport="sse"}`:       75,
+		`lastcall_sessions_opened_total{kind="other",transport="grpc"}`:      75,
 	})
 
 	report, err := m.supervisor.Drain(context.Background(), actors.Drain{

@@ -15,6 +15,7 @@ import (
 
 func TestSessionsAreATableWithAHeadline(t *testing.T) {
 	stopping := aSession(2)
+	stopping.Kind = "chat"
 	stopping.Phase, stopping.WaitsFor, stopping.ToolsRunning = "stopping", relay.AwaitsAgent, 3
 	g := newFakeGateway(t, aSession(1), stopping)
 	g.state = adminapi.State{State: actors.Draining, Drains: []adminapi.Drain{{
@@ -31,7 +32,7 @@ func TestSessionsAreATableWithAHeadline(t *testing.T) {
 	want := [][]string{
 		strings.Fields("WORKFLOW ID PHASE FOR AGE REMOTE AGENT IN OUT TOOLS LAST WAITS FOR"),
 		strings.Fields("w1 id0001 serving 1m30s 59m59s 127.0.0.1:5555 127.0.0.1:50052 9999 40 0 3s -"),
-		strings.Fields("w2 id0002 stopping 1m30s 59m58s 127.0.0.1:5555 127.0.0.1:50052 9998 40 3 3s agent"),
+		strings.Fields("chat:w2 id0002 stopping 1m30s 59m58s 127.0.0.1:5555 127.0.0.1:50052 9998 40 3 3s agent"),
 	}
 	for i, line := range lines[2:5] {
 		if got := strings.Fields(line); len(got) != len(want[i]) || got[0] != want[i][0] || got[2] != want[i][2] || got[len(got)-1] != want[i][len(got)-1] {

@@ -272,7 +272,7 @@ func (m *topModel) askSession() {
 	id := s.ID
 	m.mode = topConfirming
 	m.confirm = topConfirm{
-		question: fmt.Sprintf("Drain session %s (%s)? y/n", safeCell(id), safeCell(s.Workflow)),
+		question: fmt.Sprintf("Drain session %s (%s)? y/n", safeCell(id), safeCell(nameOf(s))),
 		do:       func() tea.Cmd { return m.gateway.drainSession(id) },
 	}
 }

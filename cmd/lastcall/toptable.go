@@ -8,6 +8,7 @@ import (
 
 	"github.com/charmbracelet/lipgloss"
 
+	"github.com/lastcall-go/lastcall/actors/relay"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -23,7 +24,7 @@ type sessionColumn struct {
 // sessionColumns are all there are. Their values are safe for a terminal, and one line each.
 func sessionColumns() []sessionColumn {
 	return []sessionColumn{
-		{"WORKFLOW", 8, 1, false, func(s *adminapi.Session, _ time.Time) string { return safeCell(s.Workflow) }},
+		{"WORKFLOW", 8, 1, false, func(s *adminapi.Session, _ time.Time) string { return safeCell(nameOf(s)) }},
 		{"ID", 16, 0, false, func(s *adminapi.Session, _ time.Time) string { return safeCell(s.ID) }},
 		{"PHASE", 8, 1, false, func(s *adminapi.Session, _ time.Time) string { return safeCell(s.Phase) }},
 		{"FOR", 6, 5, true, func(s *adminapi.Session, now time.Time) string { return sinceText(s.Since, now) }},
@@ -36,6 +37,17 @@ func sessionColumns() []sessionColumn {
 		{"LAST", 6, 6, true, func(s *adminapi.Session, now time.Time) string { return sinceText(s.LastMessage, now) }},
 		{"WAITS FOR", 15, 3, false, func(s *adminapi.Session, _ time.Time) string { return safeCell(string(s.WaitsFor)) }},
 	}
+}
+
+// nameOf is the workflow of a session, with the session's kind before it unless that is the usual one.
+func nameOf(s *adminapi.Session) string {
+	switch {
+	case s.Kind == relay.Kind, s.Kind == "": // an older gateway says none
+		return s.Workflow
+	case s.Workflow == "":
+		return s.Kind
+	}
+	return s.Kind + ":" + s.Workflow
 }
 
 // safeCell is an untrusted text as a cell. Cells are never empty, so that columns can be told apart.

@@ -99,7 +99,9 @@ func sessionKinds(more []string) label {
 	return l
 }
 
-func transports() label { return label{"transport", []string{"websocket", "http", other}} }
+func transports() label {
+	return label{"transport", []string{"websocket", "http", "sse", "grpc", other}}
+}
 
 func scopes() label { return label{"scope", []string{scopeAll, scopePart}} }
 

@@ -640,7 +640,10 @@ function whyHere({ phase, waits_for: waitsFor }) {
   return waits[waitsFor] ?? (waitsFor ? `waits for ${waitsFor}` : "was told, and is about to stop");
 }
 
-const nameOf = (session) => session.workflow || `session ${session.id.slice(0, 8)}`;
+const nameOf = (session) => workflowOf(session) || `session ${session.id.slice(0, 8)}`;
+
+// workflowOf names the kind of a session too, unless it is the usual one.
+const workflowOf = ({ kind, workflow }) => (!kind || kind === "dap" ? workflow : [kind, workflow].filter(Boolean).join(":"));
 
 // patchList makes a list's items those of the sessions, in their order, and keeps the nodes.
 function patchList(list, known, sessions, create, fill) {
@@ -682,7 +685,7 @@ const columns = [...document.querySelectorAll("#sessions thead th")].map((head) 
 }));
 
 const cellText = {
-  workflow: (s) => s.workflow || "–",
+  workflow: (s) => workflowOf(s) || "–",
   id: (s) => s.id,
   age: (s) => since(s.started),
   client: (s) => s.remote,

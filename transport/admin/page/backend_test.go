@@ -41,6 +41,7 @@ type flow struct {
 
 type session struct {
 	ID           string     `json:"id"`
+	Kind         string     `json:"kind"`
 	Workflow     string     `json:"workflow"`
 	Phase        string     `json:"phase"`
 	Since        time.Time  `json:"since"`

@@ -372,9 +372,13 @@ func progressIs(ended int) string {
 func TestWhatClientsAndAgentsSendStaysText(t *testing.T) {
 	const hostile = `<img src=x onerror=alert(1)>`
 	b := newBackend(t)
-	b.add(2, func(_ int, s *session) { s.Workflow, s.Remote, s.Agent = hostile, hostile, hostile })
+	b.add(2, func(i int, s *session) {
+		s.Workflow, s.Remote, s.Agent = hostile, hostile, hostile
+		s.Kind = []string{"dap", hostile}[i]
+	})
 	p := open(t, b, "")
-	p.WaitText("#rows th", hostile)
+	p.WaitText("#rows tr:first-child th", hostile)
+	p.WaitText("#rows tr:last-child th", hostile+":"+hostile)
 	p.Click("#rows button")
 	p.WaitText("#confirm-title", "Drain "+hostile+"?")
 	p.Click("#confirm-go")
