@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/coder/websocket"
 
@@ -81,6 +82,7 @@ func TestATokenMayComeAsASubprotocol(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			defer ws.CloseNow()
+			synctest.Wait() // the session has begun
 			if ws.Subprotocol() != test.selected || len(authorizer.seen) != 1 || authorizer.seen[0].Get("Authorization") != test.authorized {
 				t.Errorf("%s: selected %q, authorized %v", name, ws.Subprotocol(), authorizer.seen)
 			}
