@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-go/lastcall/transport"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
 )
@@ -111,10 +112,10 @@ const maxBenchSessions = 1_000_000
 
 // checkFiles refuses what would fail half-way. Go has raised the soft limit to the hard one already.
 func (c *benchCmd) checkFiles() error {
-	limit, known := maxOpenFiles()
-	// A connection for each client, and of a gateway of our own's to the agent; what else is open.
-	needed := uint64(c.Sessions + c.Sessions/100 + 100)
-	if known && needed > limit {
+	const streams = 100 // that share a connection of a gateway of our own's to the agent
+	limit, known := transport.DescriptorLimit()
+	if known && sessionsIn(limit, streams) < c.Sessions {
+		needed := descriptorsFor(c.Sessions, streams)
 		return fmt.Errorf("--sessions %d needs %d open files, and the limit is %d: raise it with 'ulimit -n %d', or open fewer", c.Sessions, needed, limit, needed)
 	}
 	return nil

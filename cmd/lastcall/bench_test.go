@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/lastcall-go/lastcall/transport"
 )
 
 // benching is one run of "lastcall bench" in this process, with its gateway in another.
@@ -300,7 +302,7 @@ func TestBenchUsageErrors(t *testing.T) {
 
 // Running out of files would look like a gateway that fails.
 func TestBenchRefusesMoreSessionsThanFilesMayBeOpen(t *testing.T) {
-	limit, known := maxOpenFiles()
+	limit, known := transport.DescriptorLimit()
 	if !known {
 		t.Fatal("the limit isn't known")
 	}

@@ -79,9 +79,12 @@ func (c *serveCmd) agent(log *slog.Logger) ([]extraService, *transport.Pool, err
 	return []extraService{{"scripted agent", actors.AfterSessions, run}}, pool, err
 }
 
-// toolConnections is what the tools of all sessions share of HTTP.
-func toolConnections() (*http.Transport, extraService) {
+// toolConnections is what the tools of all sessions share of HTTP. Connections leave so many descriptors
+// free: tools can have more than all else, and a call that fails is told to its agent.
+func toolConnections(keepFree int) (*http.Transport, extraService) {
 	shared := http.DefaultTransport.(*http.Transport).Clone()
+	dialer := net.Dialer{Timeout: 30 * time.Second, Control: transport.LeaveFree(keepFree)} // as the default one's
+	shared.DialContext = dialer.DialContext
 	shared.MaxIdleConnsPerHost = 100
 	shared.IdleConnTimeout = time.Minute
 	shared.MaxResponseHeaderBytes = 64 << 10

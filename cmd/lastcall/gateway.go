@@ -74,6 +74,7 @@ func (c *serveCmd) open(limits actors.Budget, passed sockets, log *serverLog) (*
 	g.log.Info("listening",
 		"sessions", c.urlOf("ws", ports.sessions)+c.Path, "admin", c.urlOf("http", ports.admin),
 		"agent", parts.pool.Name(grant.Target{}))
+	c.warnOfLimit(g.log)
 	g.notifier.started()
 	return g, nil
 }
@@ -140,8 +141,10 @@ const requestGrace = 750 * time.Millisecond
 // connections to the agent, the agent, what else sessions needed, and the traces of it all. The admin
 // port answers to the end, and systemd hears to the end.
 func (g *gateway) services(p parts, on ports) []extraService {
-	shared, connections := toolConnections()
-	server := &transport.HTTPServer{Listener: on.sessions, Log: g.log, MaxBody: codec.MaxJSON, RequestGrace: requestGrace, Handler: g.flags.routes(&transport.Handler{
+	keepFree := keptFree()
+	shared, connections := toolConnections(keepFree / 2)
+	full := func() { g.watch.metrics.Refused(transport.RefusedFull) }
+	server := &transport.HTTPServer{Listener: on.sessions, KeepFree: keepFree, OnFull: full, Log: g.log, MaxBody: codec.MaxJSON, RequestGrace: requestGrace, Handler: g.flags.routes(&transport.Handler{
 		Supervisor:         g.supervisor,
 		Agents:             p.pool,
 		Authorizer:         g.watch.metrics.Authorizer(p.authorizer),

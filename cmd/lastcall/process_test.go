@@ -398,6 +398,11 @@ func (p *process) session(workflow string) <-chan error {
 	if _, err := conn.Receive(ctx); err != nil {
 		p.t.Fatal(err)
 	}
+	return endOf(ctx, conn)
+}
+
+// endOf reads on, and tells how a session ends.
+func endOf(ctx context.Context, conn *client.Conn) <-chan error {
 	end := make(chan error, 1)
 	go func() {
 		var err error

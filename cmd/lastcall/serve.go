@@ -26,7 +26,7 @@ type serveCmd struct {
 	CloseTimeout    *time.Duration `placeholder:"D" help:"What a client gets to answer the close frame, at most 5s (default 5s, or what --shutdown-timeout leaves)."`
 	BatchSize       int            `default:"0" aliases:"wave-size" env:"LASTCALL_BATCH_SIZE,LASTCALL_WAVE_SIZE" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once."`
 	BatchInterval   time.Duration  `default:"1s" aliases:"wave-interval" env:"LASTCALL_BATCH_INTERVAL,LASTCALL_WAVE_INTERVAL" placeholder:"D" help:"Time between two batches (default ${default})."`
-	MaxSessions     int            `default:"0" placeholder:"N" help:"Sessions at a time; 0 is no limit."`
+	MaxSessions     int            `default:"0" placeholder:"N" help:"Sessions at a time; 0 is as many as the limit on open files allows."`
 	MaxSessionAge   time.Duration  `default:"0s" placeholder:"D" help:"Drain a session alone when it gets this old, or up to a tenth less; 0s is never."`
 
 	LogFormat string `default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`

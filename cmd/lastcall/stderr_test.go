@@ -60,18 +60,23 @@ func startUnread(t *testing.T, role string, stderr, reader *os.File, args ...str
 	return u
 }
 
-// get asks the admin listener.
 func (u *unread) get(path string) (status int, body string) {
 	u.t.Helper()
+	return get(u.t, u.admin+path)
+}
+
+// get asks on a connection of its own.
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Get(u.admin + path)
+	answer, err := client.Get(url)
 	if err != nil {
-		u.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer answer.Body.Close()
 	all, err := io.ReadAll(answer.Body)
 	if err != nil {
-		u.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return answer.StatusCode, string(all)
 }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"log/slog"
+	"math"
+	"sort"
+
+	"github.com/lastcall-go/lastcall/transport"
+)
+
+// ownDescriptors is how many descriptors a gateway without sessions has open, and some more.
+const ownDescriptors = 16
+
+// keptFree is how many descriptors sessions leave to everything else.
+func keptFree() int {
+	if limit, known := transport.DescriptorLimit(); known {
+		return transport.KeptFree(limit)
+	}
+	return 0
+}
+
+// sessionsIn is how many sessions fit into a limit on descriptors. A session has one for its client, and
+// shares one for its agent with streams others. streams is 0 where the agent needs none.
+func sessionsIn(limit, streams int) int {
+	room := max(0, limit-transport.KeptFree(limit)-ownDescriptors)
+	if streams == 0 {
+		return room
+	}
+	return room * streams / (streams + 1)
+}
+
+// descriptorsFor is the lowest limit on descriptors into which so many sessions fit.
+func descriptorsFor(sessions, streams int) int {
+	return sort.Search(math.MaxInt32, func(limit int) bool { return sessionsIn(limit, streams) >= sessions })
+}
+
+// warnOfLimit says at start that --max-sessions can't be reached.
+func (c *serveCmd) warnOfLimit(log *slog.Logger) {
+	streams := c.AgentStreams
+	if c.Agent == "" {
+		streams = 0 // it is in process
+	}
+	limit, known := transport.DescriptorLimit()
+	if fit := sessionsIn(limit, streams); known && c.MaxSessions > fit {
+		log.Warn("--max-sessions is more than the limit on open files allows: raise it (ulimit -n, LimitNOFILE=), or more sessions than fit are refused",
+			"max_sessions", c.MaxSessions, "limit", limit, "fit", fit, "needed", descriptorsFor(c.MaxSessions, streams))
+	}
+}
