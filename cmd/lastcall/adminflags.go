@@ -44,9 +44,12 @@ func explainAdmin(err error) error {
 	return err
 }
 
-// untilInterrupted ends with Ctrl-C or SIGTERM.
+// untilInterrupted ends with Ctrl-C or SIGTERM. A second one ends the process, also where what it shows
+// isn't read.
 func untilInterrupted() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // adminParams are the parameters of a request.

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-go/lastcall/transport/logqueue"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -39,7 +40,11 @@ func (c *agentCmd) Run(std streams) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	fmt.Fprintln(std.err, "scripted agent on", listener.Addr())
+	context.AfterFunc(ctx, stop) // a second signal ends the process
+	defer outliveReaders()()
+	lines := logqueue.New(std.err, logqueue.Options{})
+	defer flush(lines, flushTimeout)
+	fmt.Fprintln(lines, "scripted agent on", listener.Addr())
 	options := scripted.Options{Pace: c.Pace}
 	if c.Scenario == "tools" {
 		options.Steps = scripted.ToolScenario()

@@ -13,6 +13,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
+	"github.com/lastcall-go/lastcall/transport/logqueue"
 )
 
 // benchCmd is the load test's flags.
@@ -61,6 +62,8 @@ func (c *benchCmd) run(ctx context.Context, std streams) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
+	mortal := outliveReaders() // as long as there is a gateway to end
+	defer mortal()
 	run, err := c.prepare(ctx, std)
 	if err != nil {
 		return benchInterrupted(ctx, err)
@@ -68,6 +71,7 @@ func (c *benchCmd) run(ctx context.Context, std streams) error {
 	defer run.close()
 	err = run.measure()
 	run.close() // before the result is told: it is there to be used then
+	mortal()
 	if ctx.Err() != nil {
 		return benchInterrupted(ctx, err)
 	}
@@ -134,13 +138,16 @@ type benchRun struct {
 	agent   *benchAgent      // nil with own
 	empty   int64            // bytes: the gateway's memory without sessions
 	shown   benchProgress
+	lines   *logqueue.Queue // in front of the reader of what is shown
 	result  *benchResult
 }
 
 // prepare finds the gateway, or starts one.
 func (c *benchCmd) prepare(ctx context.Context, std streams) (*benchRun, error) {
 	b := &benchRun{flags: c, options: loadtest.Options{URL: c.URL, Header: c.header()}}
+	b.lines = logqueue.New(std.err, logqueue.Options{})
 	b.shown.console = newConsole(std.err)
+	b.shown.console.w = b.lines
 	b.ctx, b.over = context.WithCancelCause(ctx)
 	err := b.findGateway()
 	if err == nil {
@@ -212,7 +219,8 @@ func (b *benchRun) startBoth() (err error) {
 }
 
 // close ends everything that was started: first the clients, then the gateway, then the agent. It
-// takes at most benchEndTimeout and what the agent takes, 5 s, and is idempotent.
+// takes at most benchEndTimeout, what the agent takes, 5 s, and a second where nothing reads what is
+// shown, and is idempotent.
 func (b *benchRun) close() {
 	if b.fleet != nil {
 		b.fleet.Cut()
@@ -227,4 +235,5 @@ func (b *benchRun) close() {
 		b.admin.Close()
 	}
 	b.over(nil)
+	flush(b.lines, flushTimeout)
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -78,12 +79,14 @@ func startBenchGateway(ctx context.Context, launch benchLauncher, agent string, 
 	if err == nil {
 		g.command.Stderr = g.log
 		g.command.WaitDelay = time.Second // its log may be held open by others
-		err = g.command.Start()
+		endWithThread(g.command)
+		started := make(chan error, 1)
+		go g.follow(started, over)
+		err = <-started
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start a gateway: %w", err), os.RemoveAll(folder))
 	}
-	go g.follow(over)
 	if err := g.awaitListening(ctx); err != nil {
 		g.end()
 		return nil, fmt.Errorf("start a gateway: %w", err)
@@ -134,8 +137,16 @@ func (g *benchGateway) awaitListening(ctx context.Context) error {
 	}
 }
 
-func (g *benchGateway) follow(over func(error)) {
+// follow starts the process, and waits for its end. It keeps its thread, which the process ends with.
+func (g *benchGateway) follow(started chan<- error, over func(error)) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer close(g.exited)
+	err := g.command.Start()
+	started <- err
+	if err != nil {
+		return
+	}
 	_ = g.command.Wait() // what it says is in the process's state
 	g.mu.Lock()
 	defer g.mu.Unlock()

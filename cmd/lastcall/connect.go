@@ -44,6 +44,7 @@ Example:
 func (c *connectCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process, also where what it shows isn't read
 	folder, err := workdir.Open(".", newPrompt(std).ask)
 	if err != nil {
 		return err

@@ -49,7 +49,12 @@ func (l *serverLog) close(deadline time.Time) {
 	if !deadline.IsZero() {
 		limit = min(limit, max(leastFlush, time.Until(deadline)))
 	}
+	flush(l.lines, limit)
+}
+
+// flush closes a queue, and waits for its lines as long as the limit says. What isn't read by then is lost.
+func flush(lines *logqueue.Queue, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	_ = l.lines.Close(ctx) // what isn't read by now is lost
+	_ = lines.Close(ctx)
 }

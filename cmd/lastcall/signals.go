@@ -11,20 +11,19 @@ import (
 // third exits at once, whatever the process hangs on by then.
 type signals struct {
 	received chan os.Signal
-	broken   chan os.Signal // nobody receives from it
+	outlived func() // stops outliving the reader of the standard error
 	first    chan os.Signal
 	patience context.Context // is over with the second
 	second   context.CancelFunc
 }
 
 // watchSignals watches until stop is called. A hangup counts too where it has no other meaning: the
-// default would end the process with all its sessions. So would a broken pipe on the standard error
-// where its signal isn't watched: writes fail instead.
+// default would end the process with all its sessions. Until then the process outlives the reader of its
+// log.
 func watchSignals(hangup bool) *signals {
-	s := &signals{received: make(chan os.Signal, 3), broken: make(chan os.Signal, 1), first: make(chan os.Signal, 1)}
+	s := &signals{received: make(chan os.Signal, 3), outlived: outliveReaders(), first: make(chan os.Signal, 1)}
 	s.patience, s.second = context.WithCancel(context.Background())
 	signal.Notify(s.received, syscall.SIGTERM, syscall.SIGINT)
-	signal.Notify(s.broken, syscall.SIGPIPE)
 	if hangup {
 		signal.Notify(s.received, syscall.SIGHUP)
 	}
@@ -50,6 +49,6 @@ func (s *signals) watch() {
 func (s *signals) stop() {
 	signal.Stop(s.received) // nothing is sent any more when it returns
 	close(s.received)
-	signal.Stop(s.broken)
+	s.outlived()
 	s.second()
 }
