@@ -345,21 +345,21 @@ type trappedClient struct {
 	trap     trap
 }
 
-func (c *trappedClient) Receive() (*dap.ClientEvent, error) {
+func (c *trappedClient) Receive() (relay.Message, error) {
 	if c.received++; c.received > 1 { // the startRequest has come
 		c.trap.at("client.Receive")
 	}
 	_, message, err := c.ws.Read(c.life)
 	if err != nil {
-		return nil, err
+		return relay.Message{}, err
 	}
-	event := &dap.ClientEvent{}
-	return event, codec.Decode(message, event)
+	event, _, err := codec.Events.AppendWire(nil, message)
+	return relay.Message{Bytes: event}, err
 }
 
-func (c *trappedClient) Send(action *dap.Action) error {
+func (c *trappedClient) Send(action relay.Message) error {
 	c.trap.at("client.Send")
-	message, err := codec.Append(nil, action)
+	message, err := codec.Actions.AppendJSON(nil, action.Bytes, nil)
 	if err != nil {
 		return err
 	}
@@ -392,12 +392,12 @@ type trappedStream struct {
 	trap trap
 }
 
-func (s trappedStream) Send(event *dap.ClientEvent) error {
+func (s trappedStream) Send(event relay.Message) error {
 	s.trap.at("stream.Send")
 	return s.Stream.Send(event)
 }
 
-func (s trappedStream) Receive() (*dap.Action, error) {
+func (s trappedStream) Receive() (relay.Message, error) {
 	s.trap.at("stream.Receive")
 	return s.Stream.Receive()
 }

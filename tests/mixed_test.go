@@ -241,11 +241,12 @@ func (a breakingAgent) Open(ctx context.Context) (relay.Stream, error) {
 
 type breakingStream struct{ relay.Stream }
 
-func (s breakingStream) Send(event *dap.ClientEvent) error {
-	if event.GetStopWorkflow() != nil {
+func (s breakingStream) Send(message relay.Message) error {
+	event := new(dap.ClientEvent)
+	if err := message.Decode(event); err != nil || event.GetStopWorkflow() != nil {
 		panic("told to stop")
 	}
-	return s.Stream.Send(event)
+	return s.Stream.Send(message)
 }
 
 func serveMixedTerminal(w http.ResponseWriter, r *http.Request) {

@@ -46,7 +46,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client := newRunClient(w, r, size, &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
+	client := newRunClient(w, r, size, start)
 	parts := h.parts(granted, r)
 	parts.Client, parts.Transport = client, "http"
 	if _, err := relay.Start(ticket, parts); err != nil {
@@ -74,7 +74,7 @@ var errOtherWorkflow = errors.New("the workflowID of the body is not that of the
 
 // readRun reads what is to be run, and how many bytes that is. What only a client can bring is
 // dropped: there is none.
-func readRun(r *http.Request) (*dap.StartWorkflowRequest, int, error) {
+func readRun(r *http.Request) (start relay.Message, size int, err error) {
 	body := codec.NewBuffer()
 	defer body.Free()
 	if err := body.Fill(r.Body); err != nil {
@@ -82,19 +82,20 @@ func readRun(r *http.Request) (*dap.StartWorkflowRequest, int, error) {
 		if errors.As(err, &limit) {
 			err = codec.ErrTooBig
 		}
-		return nil, 0, err
+		return relay.Message{}, 0, err
 	}
-	start := new(dap.StartWorkflowRequest)
-	if err := codec.Decode(body.Bytes, start); err != nil {
-		return nil, 0, err
+	request := new(dap.StartWorkflowRequest)
+	if err := codec.Decode(body.Bytes, request); err != nil {
+		return relay.Message{}, 0, err
 	}
 	id := r.PathValue("id")
-	if start.WorkflowID != "" && start.WorkflowID != id {
-		return nil, 0, errOtherWorkflow
+	if request.WorkflowID != "" && request.WorkflowID != id {
+		return relay.Message{}, 0, errOtherWorkflow
 	}
-	start.WorkflowID = id
-	start.ClientCapabilities, start.McpTools, start.PreapprovedTools = nil, nil, nil
-	return start, len(body.Bytes), nil
+	request.WorkflowID = id
+	request.ClientCapabilities, request.McpTools, request.PreapprovedTools = nil, nil, nil
+	start, err = relay.MessageOf(&dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: request}})
+	return start, len(body.Bytes), err
 }
 
 // unlimited lifts the server's limits on the time of a request, which a run outlives. The limit on

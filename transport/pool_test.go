@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
@@ -468,7 +469,10 @@ func TestTheAgentSeesTheClientsUserAgentAndThenTheGateways(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			start := &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{}}}
+			start, err := relay.MessageOf(actorstest.StartRequest(""))
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := stream.Send(start); err != nil {
 				t.Fatal(err)
 			}

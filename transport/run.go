@@ -25,9 +25,9 @@ var errRunEnded = errors.New("the run's response has ended")
 type runClient struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	gone    context.Context       // the request's: done when whoever asked has gone
-	said    chan *dap.ClientEvent // what the session receives next
-	done    chan struct{}         // closed when the response has ended, or is cut
+	gone    context.Context    // the request's: done when whoever asked has gone
+	said    chan relay.Message // what the session receives next
+	done    chan struct{}      // closed when the response has ended, or is cut
 	end     sync.Once
 
 	writing sync.Mutex // held while something is written
@@ -40,12 +40,12 @@ type runClient struct {
 }
 
 // newRunClient makes the client of a run whose request's body had that size.
-func newRunClient(w http.ResponseWriter, r *http.Request, size int, start *dap.ClientEvent) *runClient {
+func newRunClient(w http.ResponseWriter, r *http.Request, size int, start relay.Message) *runClient {
 	c := &runClient{
 		w:       w,
 		control: unlimited(w),
 		gone:    r.Context(),
-		said:    make(chan *dap.ClientEvent, maxUnsupported),
+		said:    make(chan relay.Message, maxUnsupported),
 		done:    make(chan struct{}),
 	}
 	c.said <- start
@@ -54,25 +54,29 @@ func newRunClient(w http.ResponseWriter, r *http.Request, size int, start *dap.C
 }
 
 // Receive implements [relay.Client].
-func (c *runClient) Receive() (*dap.ClientEvent, error) {
+func (c *runClient) Receive() (relay.Message, error) {
 	select {
 	case event := <-c.said:
 		return event, nil
 	case <-c.gone.Done():
-		return nil, context.Cause(c.gone)
+		return relay.Message{}, context.Cause(c.gone)
 	case <-c.done:
-		return nil, errRunEnded
+		return relay.Message{}, errRunEnded
 	}
 }
 
 // Send implements [relay.Client].
-func (c *runClient) Send(action *dap.Action) error {
+func (c *runClient) Send(message relay.Message) error {
+	action := new(dap.Action)
+	if err := message.Decode(action); err != nil {
+		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
+	}
 	if action.GetNewCheckpoint() == nil {
 		return c.decline(action)
 	}
 	line := codec.NewBuffer()
 	defer line.Free()
-	if err := encode(line, action); err != nil {
+	if err := encode(line, message); err != nil {
 		return err
 	}
 	line.Bytes = append(line.Bytes, '\n')
@@ -91,8 +95,12 @@ func (c *runClient) decline(action *dap.Action) error {
 			Error: "not available: this workflow runs without a client",
 		}},
 	}
+	message, err := relay.MessageOf(&dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: answer}})
+	if err != nil {
+		return err
+	}
 	select {
-	case c.said <- &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: answer}}:
+	case c.said <- message:
 		return nil
 	case <-c.gone.Done():
 		return context.Cause(c.gone)

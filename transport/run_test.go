@@ -6,12 +6,16 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // A response that is cut must not look like one that has ended.
 func TestARunThatIsCutBreaksOff(t *testing.T) {
-	checkpoint := &dap.Action{Action: &dap.Action_NewCheckpoint{NewCheckpoint: &dap.NewCheckpoint{}}}
+	checkpoint, err := relay.MessageOf(&dap.Action{Action: &dap.Action_NewCheckpoint{NewCheckpoint: &dap.NewCheckpoint{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		end  func(*runClient)
 		cuts bool
@@ -22,7 +26,7 @@ func TestARunThatIsCutBreaksOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				c := newRunClient(w, r, 2, &dap.ClientEvent{})
+				c := newRunClient(w, r, 2, relay.Message{})
 				if err := c.Send(checkpoint); err != nil {
 					t.Error(err)
 				}

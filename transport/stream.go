@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -35,7 +36,7 @@ const FencingTokenMetadata = "x-lastcall-fencing-token"
 func (a pooledAgent) Open(ctx context.Context) (relay.Stream, error) {
 	ctx = metadata.NewOutgoingContext(ctx, a.metadata(RequestID(ctx), relay.FencingToken(ctx)))
 	stream, err := openStream(ctx, a.pool, a.route, func(ctx context.Context, conn grpc.ClientConnInterface) (dap.DuoWorkflow_ExecuteWorkflowClient, error) {
-		return dap.NewDuoWorkflowClient(conn).ExecuteWorkflow(ctx)
+		return dap.NewDuoWorkflowClient(conn).ExecuteWorkflow(ctx, grpc.ForceCodecV2(asBytes{}))
 	})
 	if errors.Is(err, errPoolClosed) {
 		return nil, relay.AgentUnavailable(err)
@@ -79,16 +80,35 @@ func (p *Pool) Tracking(granted grant.Target, userAgent string) func(context.Con
 	}
 }
 
-// agentStream is a session's stream.
-type agentStream struct {
-	grpc.BidiStreamingClient[dap.ClientEvent, dap.Action]
-}
+// agentStream is a session's stream. Its messages are bytes of protobuf.
+type agentStream struct{ grpc.ClientStream }
+
+// Send implements [relay.Stream].
+func (s agentStream) Send(message relay.Message) error { return s.SendMsg(&message) }
 
 // Receive implements [relay.Stream].
-func (s agentStream) Receive() (*dap.Action, error) {
-	action, err := s.Recv()
-	if err != nil {
-		return nil, fault(err)
+func (s agentStream) Receive() (relay.Message, error) {
+	var message relay.Message
+	if err := s.RecvMsg(&message); err != nil {
+		return relay.Message{}, fault(err)
 	}
-	return action, nil
+	return message, nil
+}
+
+// asBytes is the codec of these streams: it leaves messages as they are.
+type asBytes struct{}
+
+// Name implements [encoding.CodecV2]. It is part of the content type, and what the bytes are.
+func (asBytes) Name() string { return "proto" }
+
+// Marshal implements [encoding.CodecV2]. gRPC keeps what it returns until that is written.
+func (asBytes) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.Copy(v.(*relay.Message).Bytes, mem.DefaultBufferPool())}, nil
+}
+
+// Unmarshal implements [encoding.CodecV2].
+func (asBytes) Unmarshal(data mem.BufferSlice, v any) error {
+	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	*v.(*relay.Message) = relay.Message{Bytes: buffer.ReadOnlyData(), Owner: buffer}
+	return nil
 }

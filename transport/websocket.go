@@ -14,7 +14,6 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
-	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
@@ -54,36 +53,42 @@ func accept(w http.ResponseWriter, r *http.Request, subprotocols []string) (*wsC
 }
 
 // Receive implements [relay.Client].
-func (c *wsClient) Receive() (*dap.ClientEvent, error) {
+func (c *wsClient) Receive() (relay.Message, error) {
 	for {
 		event, err := c.receive()
 		if err != nil {
-			return nil, c.ended(err)
+			return relay.Message{}, c.ended(err)
 		}
-		if event.GetResponse() != nil {
-			return event, nil
+		if len(event.Bytes) > 0 {
+			return relay.Message{Bytes: event.Bytes, Owner: event}, nil
 		}
+		event.Free()
 		c.count(relay.UnknownEvent)
 	}
 }
 
-func (c *wsClient) receive() (*dap.ClientEvent, error) {
+// receive reads a message of the client's, and returns it as the agent takes it.
+func (c *wsClient) receive() (*codec.Buffer, error) {
 	_, message, err := c.ws.Reader(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	buffer := codec.NewBuffer()
-	defer buffer.Free()
-	if err := buffer.Fill(message); err != nil {
+	text := codec.NewBuffer()
+	defer text.Free()
+	if err := text.Fill(message); err != nil {
 		return nil, err
 	}
-	c.pass(&c.received, len(buffer.Bytes))
-	event := new(dap.ClientEvent)
-	unknown, err := codec.DecodeCounting(buffer.Bytes, event)
+	c.pass(&c.received, len(text.Bytes))
+	event := codec.NewBuffer()
+	var unknown bool
+	if event.Bytes, unknown, err = codec.Events.AppendWire(event.Bytes, text.Bytes); err != nil {
+		event.Free()
+		return nil, err
+	}
 	if unknown {
 		c.count(relay.UnknownField)
 	}
-	return event, err
+	return event, nil
 }
 
 func (c *wsClient) count(kind actors.BadInput) {
@@ -145,7 +150,7 @@ func breachReason(err error) string {
 }
 
 // Send implements [relay.Client].
-func (c *wsClient) Send(action *dap.Action) error {
+func (c *wsClient) Send(action relay.Message) error {
 	buffer := codec.NewBuffer()
 	defer buffer.Free()
 	if err := encode(buffer, action); err != nil {
@@ -181,8 +186,8 @@ func (c *wsClient) explain(err error) error {
 
 // encode puts an action into a buffer, as JSON. That has no limit of its own: whatever the agent may
 // send is delivered. An error is a [*actors.Fault].
-func encode(buffer *codec.Buffer, action *dap.Action) (err error) {
-	if buffer.Bytes, err = codec.Append(buffer.Bytes, action); err != nil {
+func encode(buffer *codec.Buffer, action relay.Message) (err error) {
+	if buffer.Bytes, err = codec.Actions.AppendJSON(buffer.Bytes, action.Bytes, nil); err != nil {
 		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
 	}
 	return nil

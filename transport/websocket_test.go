@@ -15,7 +15,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
-	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
 // upgraded gives test the gateway's end of a WebSocket and the client's, in a bubble.
@@ -145,7 +145,7 @@ func TestSendSaysWhyNothingCanBeWritten(t *testing.T) {
 			go peer.Close(code, "")
 			_, why := c.Receive()
 			for range 20 {
-				if err := c.Send(new(dap.Action)); err != why {
+				if err := c.Send(relay.Message{}); err != why {
 					t.Fatalf("%d: Send says %v, Receive %v", code, err, why)
 				}
 			}
@@ -165,7 +165,7 @@ func TestSendIsNotHeldUpByAReaderThatIsAway(t *testing.T) {
 		upgraded(t, func(t *testing.T, c *wsClient, _ *websocket.Conn) {
 			test.end(c)
 			began := time.Now()
-			if err := c.Send(new(dap.Action)); !errors.Is(err, net.ErrClosed) || time.Since(began) != test.took {
+			if err := c.Send(relay.Message{}); !errors.Is(err, net.ErrClosed) || time.Since(began) != test.took {
 				t.Errorf("%s: %v after %v", name, err, time.Since(began))
 			}
 			c.Abort()

@@ -102,10 +102,12 @@ func (a talksOn) Open(ctx context.Context) (relay.Stream, error) {
 	return talksOnStream{stream}, err
 }
 
-func (s talksOnStream) Send(event *dap.ClientEvent) error {
-	err := s.Stream.Send(event)
-	if event.GetStopWorkflow() != nil {
-		err = s.Stream.Send(actorstest.Heartbeat(1))
+func (s talksOnStream) Send(message relay.Message) error {
+	err := s.Stream.Send(message)
+	event := new(dap.ClientEvent)
+	if message.Decode(event) == nil && event.GetStopWorkflow() != nil {
+		more, _ := relay.MessageOf(actorstest.Heartbeat(1))
+		err = s.Stream.Send(more)
 	}
 	return err
 }
@@ -115,8 +117,9 @@ func (a repeats) Open(ctx context.Context) (relay.Stream, error) {
 	return startsTwice{stream}, err
 }
 
-func (s startsTwice) Send(event *dap.ClientEvent) error {
-	_ = s.Stream.Send(actorstest.Heartbeat(1))
+func (s startsTwice) Send(event relay.Message) error {
+	first, _ := relay.MessageOf(actorstest.Heartbeat(1))
+	_ = s.Stream.Send(first)
 	return s.Stream.Send(event)
 }
 

@@ -103,18 +103,26 @@ func (s *Stream) say(what func() (*dap.Action, error)) {
 }
 
 // Receive implements [relay.Stream].
-func (s *Stream) Receive() (*dap.Action, error) {
+func (s *Stream) Receive() (relay.Message, error) {
 	select {
 	case said := <-s.says:
-		return said()
+		action, err := said()
+		if err != nil {
+			return relay.Message{}, err
+		}
+		return relay.MessageOf(action)
 	case <-s.ctx.Done():
 		s.agent.Journal.Note("agent cancelled")
-		return nil, s.ctx.Err()
+		return relay.Message{}, s.ctx.Err()
 	}
 }
 
 // Send implements [relay.Stream].
-func (s *Stream) Send(event *dap.ClientEvent) error {
+func (s *Stream) Send(message relay.Message) error {
+	event := new(dap.ClientEvent)
+	if err := message.Decode(event); err != nil {
+		return err
+	}
 	s.agent.OnSend.panics("Stream.Send")
 	if !s.agent.OnSend.pass(s.ctx.Done()) || s.ctx.Err() != nil {
 		return io.EOF

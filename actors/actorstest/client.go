@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
@@ -89,23 +90,28 @@ func (c *Client) say(what func() (*dap.ClientEvent, error)) {
 }
 
 // Receive implements [relay.Client].
-func (c *Client) Receive() (*dap.ClientEvent, error) {
+func (c *Client) Receive() (relay.Message, error) {
 	c.init()
 	select {
 	case said := <-c.says:
 		event, err := said()
-		if err == nil {
-			c.count(&c.traffic.Received, ReceivedBytes)
+		if err != nil {
+			return relay.Message{}, err
 		}
-		return event, err
+		c.count(&c.traffic.Received, ReceivedBytes)
+		return relay.MessageOf(event)
 	case <-c.gone():
-		return nil, errCut
+		return relay.Message{}, errCut
 	}
 }
 
 // Send implements [relay.Client].
-func (c *Client) Send(action *dap.Action) error {
+func (c *Client) Send(message relay.Message) error {
 	c.init()
+	action := new(dap.Action)
+	if err := message.Decode(action); err != nil {
+		return err
+	}
 	c.OnSend.panics("Client.Send")
 	err := c.OnSend.Err
 	if !c.OnSend.pass(c.gone()) {

@@ -14,31 +14,30 @@ import (
 	"github.com/anthdm/hollywood/actor"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // still are the peers of a session that is served and in which nothing happens.
 type still struct {
-	first chan *dap.ClientEvent
+	first chan Message
 	cut   chan struct{}
 	once  sync.Once
 }
 
 func newStill() *still {
-	p := &still{first: make(chan *dap.ClientEvent, 1), cut: make(chan struct{})}
-	p.first <- &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{}}}
+	p := &still{first: make(chan Message, 1), cut: make(chan struct{})}
+	p.first <- theStart
 	return p
 }
 
-func (p *still) Receive() (*dap.ClientEvent, error) {
+func (p *still) Receive() (Message, error) {
 	select {
 	case start := <-p.first:
 		return start, nil
 	case <-p.cut:
-		return nil, io.EOF
+		return Message{}, io.EOF
 	}
 }
-func (p *still) Send(*dap.Action) error  { return nil }
+func (p *still) Send(Message) error      { return nil }
 func (p *still) Close(int, string) error { return nil }
 func (p *still) Abort()                  { p.once.Do(func() { close(p.cut) }) }
 
@@ -46,10 +45,10 @@ func (p *still) Open(ctx context.Context) (Stream, error) { return stillStream{c
 
 type stillStream struct{ ctx context.Context }
 
-func (s stillStream) Send(*dap.ClientEvent) error { return nil }
-func (s stillStream) Receive() (*dap.Action, error) {
+func (s stillStream) Send(Message) error { return nil }
+func (s stillStream) Receive() (Message, error) {
 	<-s.ctx.Done()
-	return nil, io.EOF
+	return Message{}, io.EOF
 }
 
 // A defect of the session itself is a panic like any other: it is told, has its stack in the log,

@@ -21,7 +21,7 @@ func newOutgoing(confirm func() bool) *outgoing {
 
 // start sends the startRequest on the stream that all later messages go to. It reports false, and
 // sends nothing, if the session was stopped before, or may send nothing.
-func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
+func (o *outgoing) start(stream Stream, request Message) bool {
 	o.lock()
 	defer o.unlock()
 	if o.last || !o.confirm() {
@@ -35,7 +35,7 @@ func (o *outgoing) start(stream Stream, request *dap.ClientEvent) bool {
 
 // send passes a message on, a client's or a tool's; it waits for start. What comes after the last
 // message, or may not be sent, is dropped.
-func (o *outgoing) send(message *dap.ClientEvent) {
+func (o *outgoing) send(message Message) {
 	<-o.ready
 	o.lock()
 	defer o.unlock()
@@ -80,8 +80,10 @@ func (o *outgoing) finish() {
 func (o *outgoing) lock()   { o.turn <- struct{}{} }
 func (o *outgoing) unlock() { <-o.turn }
 
-func stopWorkflow(reason string) *dap.ClientEvent {
-	return &dap.ClientEvent{Response: &dap.ClientEvent_StopWorkflow{
+// stopWorkflow is a message that can always be encoded: the reasons are this package's own.
+func stopWorkflow(reason string) Message {
+	message, _ := MessageOf(&dap.ClientEvent{Response: &dap.ClientEvent_StopWorkflow{
 		StopWorkflow: &dap.StopWorkflowRequest{Reason: reason},
-	}}
+	}})
+	return message
 }

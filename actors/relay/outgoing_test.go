@@ -17,8 +17,12 @@ type slow struct {
 
 func newSlow() *slow { return &slow{let: make(chan struct{}, 16)} }
 
-func (s *slow) Send(ev *dap.ClientEvent) error {
+func (s *slow) Send(message Message) error {
 	<-s.let
+	ev := new(dap.ClientEvent)
+	if err := message.Decode(ev); err != nil {
+		return err
+	}
 	switch {
 	case ev.GetStartRequest() != nil:
 		s.got = append(s.got, "start")
@@ -30,7 +34,7 @@ func (s *slow) Send(ev *dap.ClientEvent) error {
 	return nil
 }
 
-func (s *slow) Receive() (*dap.Action, error) { return nil, errors.New("not asked for") }
+func (s *slow) Receive() (Message, error) { return Message{}, errors.New("not asked for") }
 
 // takes lets n messages pass, and checks all that the stream got so far.
 func (s *slow) takes(t *testing.T, n int, want ...string) {
@@ -44,10 +48,18 @@ func (s *slow) takes(t *testing.T, n int, want ...string) {
 	}
 }
 
-var theStart = &dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{}}}
+var theStart = messageOf(&dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: &dap.StartWorkflowRequest{}}})
 
-func said(id string) *dap.ClientEvent {
-	return &dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: &dap.ActionResponse{RequestID: id}}}
+func messageOf(event *dap.ClientEvent) Message {
+	message, err := MessageOf(event)
+	if err != nil {
+		panic(err)
+	}
+	return message
+}
+
+func said(id string) Message {
+	return messageOf(&dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: &dap.ActionResponse{RequestID: id}}})
 }
 
 func always() bool { return true }

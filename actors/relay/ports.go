@@ -5,8 +5,6 @@ import (
 
 	"context"
 	"errors"
-
-	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // Client is one end of a session: whoever asked for the workflow. Package transport has one over a
@@ -14,16 +12,17 @@ import (
 //
 // Receive and Send are called by one goroutine each, Close by a third at most once, Abort by any.
 type Client interface {
-	// Receive returns the client's next message. After an error it is not called again. The
-	// session tells by its type what happened: a [*actors.ClosedError], [ErrSilent], a [*actors.Fault] of the
-	// client's, whose close frame can still be written; any other error means that the connection
-	// is lost.
-	Receive() (*dap.ClientEvent, error)
+	// Receive returns the client's next message, a ClientEvent. After an error it is not called
+	// again. The session tells by its type what happened: a [*actors.ClosedError], [ErrSilent], a
+	// [*actors.Fault] of the client's, whose close frame can still be written; any other error means
+	// that the connection is lost.
+	Receive() (Message, error)
 
-	// Send delivers one message, and blocks for as long as the client's side takes no more. A
-	// [*actors.Fault] means that this message can't be sent, or is what Receive returns too, and how the
-	// client is told; any other error, of the types that Receive has, that the connection is lost.
-	Send(*dap.Action) error
+	// Send delivers one message, an Action, and keeps nothing of it. It blocks for as long as the
+	// client's side takes no more. A [*actors.Fault] means that this message can't be sent, or is what
+	// Receive returns too, and how the client is told; any other error, of the types that Receive has,
+	// that the connection is lost.
+	Send(Message) error
 
 	// Close sends the one close frame and waits for the client's answer. It returns when that has
 	// come or can't come any more. reason is at most [actors.MaxReason] bytes.
@@ -46,13 +45,13 @@ type Agent interface {
 // Send by one goroutine at a time. Both return once the context that the stream was opened with is
 // done.
 type Stream interface {
-	// Send hands one message over, and blocks for as long as the agent's side takes no more. An
-	// error means that the stream has ended; Receive tells how.
-	Send(*dap.ClientEvent) error
+	// Send hands one message over, a ClientEvent, and keeps nothing of it. It blocks for as long as
+	// the agent's side takes no more. An error means that the stream has ended; Receive tells how.
+	Send(Message) error
 
-	// Receive returns the agent's next message, io.EOF where the agent ended the stream in order,
-	// and otherwise an error; one that is a [*actors.Fault] says how the client is told.
-	Receive() (*dap.Action, error)
+	// Receive returns the agent's next message, an Action; io.EOF where the agent ended the stream in
+	// order, and otherwise an error; one that is a [*actors.Fault] says how the client is told.
+	Receive() (Message, error)
 }
 
 // Leaser makes sure that a workflow runs in one place at a time.

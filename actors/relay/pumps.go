@@ -23,15 +23,12 @@ const toolGrace = time.Second
 // readClient is the pump from client to agent. It holds one message at a time, and while the agent
 // takes no more it reads no more.
 func (s *session) readClient() message {
-	start, err := s.Client.Receive()
-	if err == nil && start.GetStartRequest() == nil {
-		err = &actors.Fault{Code: startExpected.code, Reason: startExpected.reason}
-	}
+	start, err := s.readStart()
 	if err == nil {
 		s.post(message{event: event{kind: startReceived}, start: start})
 	}
 	for err == nil {
-		var next *dap.ClientEvent
+		var next Message
 		if next, err = s.Client.Receive(); err == nil {
 			err = s.relay(next)
 		}
@@ -40,23 +37,48 @@ func (s *session) readClient() message {
 	return message{event: clientEvent(err), err: unlessClosed(err)}
 }
 
+// readStart receives the first message. It is the only one of the client's that is decoded.
+func (s *session) readStart() (*dap.StartWorkflowRequest, error) {
+	first, err := s.Client.Receive()
+	if err != nil {
+		return nil, err
+	}
+	defer first.free()
+	event := new(dap.ClientEvent)
+	if err := first.Decode(event); err != nil {
+		return nil, err
+	}
+	if event.GetStartRequest() == nil {
+		return nil, &actors.Fault{Code: startExpected.code, Reason: startExpected.reason}
+	}
+	return event.GetStartRequest(), nil
+}
+
 // relay passes a message of the client's on.
-func (s *session) relay(next *dap.ClientEvent) error {
-	switch event := next.GetResponse().(type) {
-	case *dap.ClientEvent_StartRequest:
+func (s *session) relay(next Message) error {
+	defer next.free()
+	view, err := viewEvent(next.Bytes)
+	switch {
+	case err != nil:
+		return err
+	case view.kind == eventStart:
 		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: "start request sent twice"}
-	case *dap.ClientEvent_ActionResponse:
-		s.answer(event.ActionResponse)
-	default:
+	case view.kind != eventResponse || s.requests.answered(view.requestID):
 		s.out.send(next)
 	}
 	return nil
 }
 
-// answer sends a response on, the client's or a tool's, if somebody waits for it.
-func (s *session) answer(response *dap.ActionResponse) {
-	if s.requests.answered(response) {
-		s.out.send(&dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: response}})
+// answer sends a response of the gateway's own to an action, if it is still open.
+func (s *session) answer(requestID string, response *dap.ActionResponse) {
+	response.RequestID = requestID
+	encoded, err := MessageOf(&dap.ClientEvent{Response: &dap.ClientEvent_ActionResponse{ActionResponse: response}})
+	if err != nil {
+		s.answer(requestID, errorAnswer("the answer is not valid UTF-8"))
+		return
+	}
+	if s.requests.answered(requestID) {
+		s.out.send(encoded)
 	}
 }
 
@@ -69,15 +91,19 @@ func unlessClosed(err error) error {
 }
 
 // openAgent takes the lease, opens the agent's stream and puts the startRequest on it.
-func (s *session) openAgent(start *dap.ClientEvent) message {
+func (s *session) openAgent(start *dap.StartWorkflowRequest) message {
 	opened := false
 	defer func() {
 		if !opened { // also after a panic: the client's pump may be waiting
 			s.out.abandon()
 		}
 	}()
-	stream, err := s.openStream(start.GetStartRequest())
-	if err == nil && !s.out.start(stream, start) {
+	stream, err := s.openStream(start)
+	var request Message
+	if err == nil {
+		request, err = MessageOf(&dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}})
+	}
+	if err == nil && !s.out.start(stream, request) {
 		err = context.Canceled // the session was stopped meanwhile; the stream ends with its context
 	}
 	if err != nil {
@@ -121,13 +147,18 @@ func (s *session) receiveAgent(stream Stream) message {
 
 // deliver takes an action to a tool or to the client. It reports false when nothing more can be
 // delivered.
-func (s *session) deliver(action *dap.Action) bool {
-	fresh, err := s.requests.asked(action)
-	if err == nil && fresh && !s.decline(action) {
+func (s *session) deliver(action Message) bool {
+	defer action.free()
+	view, err := viewAction(action.Bytes)
+	fresh := false
+	if err == nil {
+		fresh, err = s.requests.asked(view)
+	}
+	if err == nil && fresh && !s.decline(view) {
 		if !s.confirm() {
 			return false
 		}
-		if !s.callTool(action) {
+		if !s.callTool(view, action) {
 			err = s.Client.Send(action)
 		}
 	}
@@ -139,16 +170,15 @@ func (s *session) deliver(action *dap.Action) bool {
 
 // decline answers an action that is newer than the contract: the workflow would wait for ever. It reports
 // false for one that is known.
-func (s *session) decline(action *dap.Action) bool {
-	fields := unknownFields(action)
-	if fields == nil {
+func (s *session) decline(action actionView) bool {
+	if action.unknown == nil {
 		return false
 	}
 	if s.requests.unknown() {
-		s.engine.BroadcastEvent(ActionUnknown{Session: s.place.ID, Workflow: s.now.Load().workflow, Fields: fields, Context: s.place.Context})
+		s.engine.BroadcastEvent(ActionUnknown{Session: s.place.ID, Workflow: s.now.Load().workflow, Fields: action.unknown, Context: s.place.Context})
 	}
-	if action.GetRequestID() != "" {
-		s.answerCall(action, errorAnswer(fmt.Sprintf("this gateway does not know the action: its contract has no field %v", fields)))
+	if action.requestID != "" {
+		s.answer(action.requestID, errorAnswer(fmt.Sprintf("this gateway does not know the action: its contract has no field %v", action.unknown)))
 	}
 	return true
 }

@@ -5,12 +5,7 @@ import (
 
 	"errors"
 	"maps"
-	"slices"
 	"sync"
-
-	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // The kinds of bad input.
@@ -42,9 +37,9 @@ type requests struct {
 
 // asked notes an action of the agent's. fresh is false for one whose ID is in use. An agent that
 // goes past the bounds is at fault.
-func (r *requests) asked(action *dap.Action) (fresh bool, err error) {
-	id := action.GetRequestID()
-	if id == "" || action.GetNewCheckpoint() != nil {
+func (r *requests) asked(action actionView) (fresh bool, err error) {
+	id := action.requestID
+	if id == "" || action.kind == actionCheckpoint {
 		return true, nil // an answer is not awaited, or can't be told from others
 	}
 	r.mu.Lock()
@@ -63,27 +58,6 @@ func (r *requests) asked(action *dap.Action) (fresh bool, err error) {
 	return true, nil
 }
 
-// maxUnknown bounds how many fields of an unknown action are named.
-const maxUnknown = 8
-
-// unknownFields returns the numbers of the fields of an action that this contract doesn't know, or nil
-// where it knows what is asked for. JSON has no place for such an action, so a client can't answer it.
-func unknownFields(action *dap.Action) (fields []int) {
-	if action.GetAction() != nil {
-		return nil
-	}
-	for rest := action.ProtoReflect().GetUnknown(); len(rest) > 0 && len(fields) < maxUnknown; {
-		number, _, size := protowire.ConsumeField(rest)
-		if size < 0 {
-			break // protobuf has parsed it before
-		}
-		if rest = rest[size:]; !slices.Contains(fields, int(number)) {
-			fields = append(fields, int(number))
-		}
-	}
-	return fields
-}
-
 // unknown counts an action that is unknown. It reports whether it is the session's first.
 func (r *requests) unknown() (first bool) {
 	r.mu.Lock()
@@ -94,8 +68,7 @@ func (r *requests) unknown() (first bool) {
 
 // answered notes a response. It reports false for one that nobody waits for. A response without an
 // ID is the agent's to judge, as its request was.
-func (r *requests) answered(response *dap.ActionResponse) bool {
-	id := response.GetRequestID()
+func (r *requests) answered(id string) bool {
 	if id == "" {
 		return true
 	}

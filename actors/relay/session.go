@@ -86,7 +86,7 @@ type session struct {
 	stream   context.Context    // what the agent's stream and the questions about the lease live in
 	sever    context.CancelFunc // ends it
 
-	start      *dap.ClientEvent // the startRequest, until the agent's stream is open
+	start      *dap.StartWorkflowRequest // the startRequest, until the agent's stream is open
 	workflow   string
 	agent      Stream
 	lease      *held // nil: none. Written by openAgent
@@ -100,7 +100,7 @@ type session struct {
 // message carries an event to the session, with what the lifecycle doesn't look at.
 type message struct {
 	event
-	start  *dap.ClientEvent
+	start  *dap.StartWorkflowRequest
 	stream Stream
 	err    error
 }
@@ -145,7 +145,7 @@ func (s *session) Receive(c *actor.Context) {
 func (s *session) take(m message) {
 	switch m.kind {
 	case startReceived:
-		s.start, s.workflow = m.start, m.start.GetStartRequest().GetWorkflowID()
+		s.start, s.workflow = m.start, m.start.GetWorkflowID()
 	case agentOpened:
 		s.agent, s.start = m.stream, nil
 	}

@@ -17,7 +17,8 @@ type Tool interface {
 	// as [ToolUnavailable], and the session goes on with what the tool can do.
 	Open(ctx context.Context, start *dap.StartWorkflowRequest) error
 
-	// Takes tells whether the tool runs this action. It is asked for each, and must be fast.
+	// Takes tells whether the tool runs this action. It is asked for each but a checkpoint, which
+	// waits for no answer, and must be fast.
 	Takes(action *dap.Action) bool
 
 	// Run runs one action and returns its answer, to which the session adds the requestID. It is
@@ -145,13 +146,20 @@ func (s *session) closeTools(ctx context.Context) error {
 }
 
 // callTool runs an action where a tool takes it. It returns as soon as the call is under way.
-func (s *session) callTool(action *dap.Action) (taken bool) {
+func (s *session) callTool(view actionView, encoded Message) (taken bool) {
+	if len(s.Tools) == 0 || view.kind == actionCheckpoint {
+		return false
+	}
+	action := new(dap.Action)
+	if err := encoded.Decode(action); err != nil {
+		return false // the client's side says what is wrong with it
+	}
 	for _, tool := range s.Tools {
 		if tool.Takes(action) {
 			if s.calls.begin() {
 				go s.runTool(tool, action)
 			} else {
-				s.answerCall(action, errorAnswer(cancelledCall))
+				s.answer(action.GetRequestID(), errorAnswer(cancelledCall))
 			}
 			return true
 		}
@@ -181,15 +189,10 @@ func (s *session) runTool(tool Tool, action *dap.Action) {
 	case err != nil:
 		answer = errorAnswer(toolError(ctx, err))
 	}
-	s.answerCall(action, answer)
+	s.answer(action.GetRequestID(), answer)
 	if panicked { // after the answer: the agent is asked to stop, not cut off
 		s.post(message{event: event{kind: mustEnd, end: internalError, stop: stopPingFailed}, err: err})
 	}
-}
-
-func (s *session) answerCall(action *dap.Action, answer *dap.ActionResponse) {
-	answer.RequestID = action.GetRequestID()
-	s.answer(answer)
 }
 
 func guardedRun(ctx context.Context, tool Tool, action *dap.Action) (answer *dap.ActionResponse, err error) {

@@ -5,7 +5,7 @@ package codec
 
 import (
 	"fmt"
-	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -21,43 +21,55 @@ const (
 	MaxJSON = 6*MaxMessage + 64<<10
 )
 
-// The contract's own field names, and unset fields written too: what the platform's clients read.
+// The contract's own field names, and unset fields written too: what the platform's clients read. The types
+// that protojson has a JSON of its own for are left to it.
 var marshal = protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}
 
-// A newer client may say more than this contract knows. That is found out by trying strictly first:
-// most messages hold nothing unknown, and protojson drops what does in silence.
-var (
-	unmarshalStrict = protojson.UnmarshalOptions{}
-	unmarshal       = protojson.UnmarshalOptions{DiscardUnknown: true}
-)
+var unmarshal = protojson.UnmarshalOptions{DiscardUnknown: true}
 
-// Append appends message as one JSON object to dst. It fails if a string of the message is not
-// UTF-8. The output's white space is random by protojson's design: compare it parsed, never as text.
+// Append appends message as one JSON object to dst, as [Table.AppendJSON] does. It fails if a string of the
+// message is not UTF-8.
 func Append(dst []byte, message proto.Message) ([]byte, error) {
-	out, err := marshal.MarshalAppend(dst, message)
+	table, err := tableOf(message)
 	if err != nil {
-		return dst, fmt.Errorf("encode %s as JSON: %w", message.ProtoReflect().Descriptor().Name(), err)
+		return dst, err
 	}
-	return out, nil
+	wire := NewBuffer()
+	defer wire.Free()
+	if wire.Bytes, err = (proto.MarshalOptions{}).MarshalAppend(wire.Bytes, message); err != nil {
+		return dst, fmt.Errorf("encode %s as JSON: %w", table.name.Name(), err)
+	}
+	return table.AppendJSON(dst, wire.Bytes, nil)
 }
 
-// Decode parses data, one JSON object, into message. It keeps nothing of data. Fields that the
-// contract doesn't know are ignored. The error is a [*SyntaxError], or [ErrTooBig].
+// Decode parses data, one JSON object, into message, as [Table.AppendWire] reads it. It keeps nothing of
+// data. Fields that the contract doesn't know are ignored. The error is a [*SyntaxError], or [ErrTooBig].
 func Decode(data []byte, message proto.Message) error {
-	_, err := DecodeCounting(data, message)
-	return err
+	table, err := tableOf(message)
+	if err != nil {
+		return err
+	}
+	wire := NewBuffer()
+	defer wire.Free()
+	if wire.Bytes, _, err = table.AppendWire(wire.Bytes, data); err != nil {
+		return err
+	}
+	return proto.Unmarshal(wire.Bytes, message)
 }
 
-// DecodeCounting is Decode, and tells whether data holds fields that the contract doesn't know.
-func DecodeCounting(data []byte, message proto.Message) (unknown bool, err error) {
-	if crowded(data) {
-		return false, ErrTooBig
+// made has the tables of the message types that were asked for.
+var made sync.Map // protoreflect.MessageDescriptor -> *Table
+
+func tableOf(message proto.Message) (*Table, error) {
+	descriptor := message.ProtoReflect().Descriptor()
+	if known, ok := made.Load(descriptor); ok {
+		return known.(*Table), nil
 	}
-	unknown, err = decode(data, message)
-	if err == nil && proto.Size(message) > MaxMessage {
-		err = ErrTooBig
+	table, err := NewTable(descriptor)
+	if err == nil {
+		made.Store(descriptor, table)
 	}
-	return unknown, err
+	return table, err
 }
 
 // crowded tells whether data has more values than a message of [MaxMessage] bytes, where each takes two
@@ -82,18 +94,8 @@ func crowded(data []byte) bool {
 	return commas > MaxMessage/2
 }
 
-func decode(data []byte, message proto.Message) (unknown bool, err error) {
-	if unmarshalStrict.Unmarshal(data, message) == nil {
-		return false, nil
-	}
-	if err := unmarshal.Unmarshal(data, message); err != nil {
-		return false, &SyntaxError{Message: string(message.ProtoReflect().Descriptor().Name()), Detail: detail(err)}
-	}
-	return true, nil
-}
-
-// SyntaxError says that what a peer sent is not the message that it should be. Its text quotes the
-// peer's own words and nothing else, so it may be sent back.
+// SyntaxError says that what a peer sent is not the message that it should be. Its text
+// names fields of the contract and quotes nothing, so it may be sent back.
 type SyntaxError struct {
 	Message string // the contract's name for what was expected
 	Detail  string // what is wrong, and where
@@ -102,16 +104,3 @@ type SyntaxError struct {
 func (e *SyntaxError) Error() string {
 	return "not a " + e.Message + ": " + e.Detail
 }
-
-// detail strips protojson's prefix, which is written with a space or a no-break space at random so
-// that nobody parses it.
-func detail(err error) string {
-	text := strings.TrimLeft(strings.TrimPrefix(err.Error(), "proto:"), " \u00a0")
-	if len(text) > maxDetail {
-		text = strings.ToValidUTF8(text[:maxDetail], "") + "…"
-	}
-	return text
-}
-
-// maxDetail bounds, in bytes, what an error quotes of a message, which can be all of it.
-const maxDetail = 200
