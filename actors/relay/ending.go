@@ -1,11 +1,11 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 // The reasons of stopWorkflow that the service knows, letter for letter. It keeps a workflow

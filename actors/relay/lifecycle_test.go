@@ -1,11 +1,11 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"fmt"
 	"math/bits"
 	"testing"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 // clientsOwn is the close code of a client that leaves by itself: no session ends with it otherwise.

@@ -1,10 +1,10 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"context"
 	"errors"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 // Client is one end of a session: whoever asked for the workflow. Package transport has one over a

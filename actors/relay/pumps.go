@@ -1,14 +1,13 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 

@@ -1,11 +1,11 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"errors"
 	"maps"
 	"sync"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 // The kinds of bad input.

@@ -1,17 +1,15 @@
 package relay
 
 import (
-	"errors"
-
-	"github.com/lastcall-go/lastcall/actors"
-
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 

@@ -1,9 +1,9 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"time"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 // What a session can be waiting for.

@@ -1,12 +1,11 @@
 package relay
 
 import (
-	"github.com/lastcall-go/lastcall/actors"
-
 	"context"
 	"errors"
 	"sync"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
