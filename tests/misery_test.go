@@ -353,13 +353,13 @@ func (c *trappedClient) Receive() (relay.Message, error) {
 	if err != nil {
 		return relay.Message{}, err
 	}
-	event, _, err := codec.Events.AppendWire(nil, message)
+	event, _, err := codec.BuiltIn.Events.AppendWire(nil, message)
 	return relay.Message{Bytes: event}, err
 }
 
 func (c *trappedClient) Send(action relay.Message) error {
 	c.trap.at("client.Send")
-	message, err := codec.Actions.AppendJSON(nil, action.Bytes, nil)
+	message, err := codec.BuiltIn.Actions.AppendJSON(nil, action.Bytes, nil)
 	if err != nil {
 		return err
 	}

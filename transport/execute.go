@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
@@ -35,7 +37,8 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	if granted == nil {
 		return // and has been answered
 	}
-	start, size, err := readRun(r) // before the ticket, which a drain waits for
+	agreed := h.terms()
+	start, size, err := readRun(r, agreed.contract) // before the ticket, which a drain waits for
 	if err != nil {
 		h.refused(RefusedBody)
 		refuseBody(w, err)
@@ -46,8 +49,8 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client := newRunClient(w, r, size, start)
-	parts := h.parts(granted, r)
+	client := newRunClient(w, r, size, start, agreed)
+	parts := h.parts(granted, r, agreed.contract)
 	parts.Client, parts.Transport = client, "http"
 	if _, err := relay.Start(ticket, parts); err != nil {
 		h.refuse(w, err)
@@ -74,7 +77,7 @@ var errOtherWorkflow = errors.New("the workflowID of the body is not that of the
 
 // readRun reads what is to be run, and how many bytes that is. What only a client can bring is
 // dropped: there is none.
-func readRun(r *http.Request) (start relay.Message, size int, err error) {
+func readRun(r *http.Request, contract *codec.Contract) (start relay.Message, size int, err error) {
 	body := codec.NewBuffer()
 	defer body.Free()
 	if err := body.Fill(r.Body); err != nil {
@@ -85,7 +88,11 @@ func readRun(r *http.Request) (start relay.Message, size int, err error) {
 		return relay.Message{}, 0, err
 	}
 	request := new(dap.StartWorkflowRequest)
-	if err := codec.Decode(body.Bytes, request); err != nil {
+	wire, _, err := contract.Start.AppendWire(nil, body.Bytes)
+	if err == nil {
+		err = proto.Unmarshal(wire, request)
+	}
+	if err != nil {
 		return relay.Message{}, 0, err
 	}
 	id := r.PathValue("id")

@@ -50,6 +50,14 @@ type Handler struct {
 	ClientCapabilities []string
 	ServerCapabilities []string
 
+	// Contract returns what is known of the messages of a session that begins. It is called once for each,
+	// and must be fast. Nil: [codec.BuiltIn], always.
+	Contract func() *codec.Contract
+
+	// FieldDropped is called with each field of an agent's message that the contract doesn't have, and the
+	// client therefore doesn't get. It must be fast. Nil: nothing is.
+	FieldDropped codec.Unknown
+
 	// AllowOrigins are the origins whose pages may connect from a browser, besides those of the host that
 	// serves them: patterns of path.Match, for a host or for scheme://host. [CheckOrigin] says whether one
 	// can match anything.
@@ -113,13 +121,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // and has been answered
 	}
 	defer ticket.Cancel()
-	client, err := accept(w, r, selectable(r, h.Subprotocols))
+	agreed := h.terms()
+	client, err := accept(w, r, selectable(r, h.Subprotocols), agreed)
 	if err != nil {
 		h.notUpgraded(err)
 		return // and has been answered
 	}
 	h.warnPage(r, client)
-	parts := h.parts(granted, r)
+	parts := h.parts(granted, r, agreed.contract)
 	parts.Client, parts.Transport = client, "websocket"
 	if _, err := relay.Start(ticket, parts); err != nil {
 		h.refused(RefusedDraining)
@@ -161,8 +170,17 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, granted *grant.G
 }
 
 // parts are those of a session but for its client.
-func (h *Handler) parts(granted *grant.Grant, r *http.Request) relay.Session {
+func (h *Handler) terms() terms {
+	if h.Contract == nil {
+		return terms{codec.BuiltIn, h.FieldDropped}
+	}
+	return terms{h.Contract(), h.FieldDropped}
+}
+
+func (h *Handler) parts(granted *grant.Grant, r *http.Request, contract *codec.Contract) relay.Session {
 	parts := relay.Session{
+		HasAction: contract.HasAction,
+
 		Agent:     h.Agents.Agent(granted.Agent, r.UserAgent()),
 		AgentName: h.Agents.Name(granted.Agent),
 		Remote:    r.RemoteAddr,

@@ -36,12 +36,14 @@ type runClient struct {
 
 	cutting sync.Mutex
 	cut     bool // the response has no proper end
+	terms
 	meter
 }
 
 // newRunClient makes the client of a run whose request's body had that size.
-func newRunClient(w http.ResponseWriter, r *http.Request, size int, start relay.Message) *runClient {
+func newRunClient(w http.ResponseWriter, r *http.Request, size int, start relay.Message, agreed terms) *runClient {
 	c := &runClient{
+		terms:   agreed,
 		w:       w,
 		control: unlimited(w),
 		gone:    r.Context(),
@@ -76,7 +78,7 @@ func (c *runClient) Send(message relay.Message) error {
 	}
 	line := codec.NewBuffer()
 	defer line.Free()
-	if err := encode(line, message); err != nil {
+	if err := c.encode(line, message); err != nil {
 		return err
 	}
 	line.Bytes = append(line.Bytes, '\n')

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
 // A response that is cut must not look like one that has ended.
@@ -26,7 +27,7 @@ func TestARunThatIsCutBreaksOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				c := newRunClient(w, r, 2, relay.Message{})
+				c := newRunClient(w, r, 2, relay.Message{}, terms{contract: codec.BuiltIn})
 				if err := c.Send(checkpoint); err != nil {
 					t.Error(err)
 				}

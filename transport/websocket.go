@@ -26,12 +26,19 @@ type wsClient struct {
 	over  chan struct{} // closed when Receive has failed; why is set before
 	why   error
 	bad   map[actors.BadInput]int // nil until there is some
+	terms
 	meter
+}
+
+// terms are what is known of the messages of a session.
+type terms struct {
+	contract *codec.Contract
+	dropped  codec.Unknown // called with each field of an action that the contract doesn't have. Nil: nobody asks
 }
 
 // accept upgrades a request, whose origin has been checked, to one of these subprotocols or to none. On an
 // error the request has been answered; [errHidden] is for the log.
-func accept(w http.ResponseWriter, r *http.Request, subprotocols []string) (*wsClient, error) {
+func accept(w http.ResponseWriter, r *http.Request, subprotocols []string, agreed terms) (*wsClient, error) {
 	if r.ProtoMajor != 1 {
 		http.Error(w, "a WebSocket needs HTTP/1.1 here", http.StatusHTTPVersionNotSupported)
 		return nil, fmt.Errorf("upgrade a request of %s", r.Proto)
@@ -47,7 +54,7 @@ func accept(w http.ResponseWriter, r *http.Request, subprotocols []string) (*wsC
 	// The limit is kept by codec.Buffer: the library would send its close frame at once, before the
 	// agent was stopped and the lease released.
 	ws.SetReadLimit(-1)
-	c := &wsClient{ws: ws, wire: up.wire, over: make(chan struct{})}
+	c := &wsClient{ws: ws, wire: up.wire, over: make(chan struct{}), terms: agreed}
 	c.pings.start(ws)
 	return c, nil
 }
@@ -81,7 +88,7 @@ func (c *wsClient) receive() (*codec.Buffer, error) {
 	c.pass(&c.received, len(text.Bytes))
 	event := codec.NewBuffer()
 	var unknown bool
-	if event.Bytes, unknown, err = codec.Events.AppendWire(event.Bytes, text.Bytes); err != nil {
+	if event.Bytes, unknown, err = c.contract.Events.AppendWire(event.Bytes, text.Bytes); err != nil {
 		event.Free()
 		return nil, err
 	}
@@ -153,7 +160,7 @@ func breachReason(err error) string {
 func (c *wsClient) Send(action relay.Message) error {
 	buffer := codec.NewBuffer()
 	defer buffer.Free()
-	if err := encode(buffer, action); err != nil {
+	if err := c.encode(buffer, action); err != nil {
 		return err
 	}
 	if err := c.write(buffer.Bytes); err != nil {
@@ -186,8 +193,8 @@ func (c *wsClient) explain(err error) error {
 
 // encode puts an action into a buffer, as JSON. That has no limit of its own: whatever the agent may
 // send is delivered. An error is a [*actors.Fault].
-func encode(buffer *codec.Buffer, action relay.Message) (err error) {
-	if buffer.Bytes, err = codec.Actions.AppendJSON(buffer.Bytes, action.Bytes, nil); err != nil {
+func (t terms) encode(buffer *codec.Buffer, action relay.Message) (err error) {
+	if buffer.Bytes, err = t.contract.Actions.AppendJSON(buffer.Bytes, action.Bytes, t.dropped); err != nil {
 		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
+	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
 // upgraded gives test the gateway's end of a WebSocket and the client's, in a bubble.
@@ -25,7 +26,7 @@ func upgraded(t *testing.T, test func(t *testing.T, c *wsClient, peer *websocket
 		listener := actorstest.NewNetwork()
 		accepted := make(chan *wsClient)
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c, err := accept(w, r, nil)
+			c, err := accept(w, r, nil, terms{contract: codec.BuiltIn})
 			if err != nil {
 				t.Error(err)
 			}
@@ -203,7 +204,7 @@ func TestAConnectionThatBreaksDuringTheUpgradeIsClosed(t *testing.T) {
 		"Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="},
 	}
 	conn := &broken{}
-	if _, err := accept(brokenResponse{httptest.NewRecorder(), conn}, r, nil); err == nil {
+	if _, err := accept(brokenResponse{httptest.NewRecorder(), conn}, r, nil, terms{contract: codec.BuiltIn}); err == nil {
 		t.Error("it was upgraded")
 	}
 	if !conn.closed {

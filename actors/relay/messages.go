@@ -6,7 +6,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -50,17 +49,10 @@ const (
 	actionCheckpoint          protowire.Number = 8    // of Action
 )
 
-// kinds are the fields of Action that say what is asked for.
-var kinds = kindsOf((*dap.Action)(nil).ProtoReflect().Descriptor())
-
-func kindsOf(action protoreflect.MessageDescriptor) map[protowire.Number]bool {
-	known := make(map[protowire.Number]bool)
-	for i := range action.Fields().Len() {
-		if field := action.Fields().Get(i); field.ContainingOneof() != nil {
-			known[field.Number()] = true
-		}
-	}
-	return known
+// builtInAction reports whether a field of Action asks for something, and is known to package dap.
+func builtInAction(field protowire.Number) bool {
+	known := (*dap.Action)(nil).ProtoReflect().Descriptor().Fields().ByNumber(field)
+	return known != nil && known.ContainingOneof() != nil
 }
 
 // eventView is what a session looks at of a ClientEvent.
@@ -109,12 +101,12 @@ type actionView struct {
 const maxUnknown = 8
 
 // viewAction reads an Action. An error is a [*actors.Fault].
-func viewAction(bytes []byte) (view actionView, err error) {
+func viewAction(bytes []byte, has func(field protowire.Number) bool) (view actionView, err error) {
 	err = eachField(bytes, func(number protowire.Number, value []byte) error {
 		switch {
 		case number == requestIDField && value != nil:
 			view.requestID = string(value)
-		case value != nil && kinds[number]:
+		case value != nil && has(number):
 			view.kind = number
 		case len(view.unknown) < maxUnknown && !slices.Contains(view.unknown, int(number)):
 			view.unknown = append(view.unknown, int(number))

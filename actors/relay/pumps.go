@@ -148,7 +148,7 @@ func (s *session) receiveAgent(stream Stream) message {
 // delivered.
 func (s *session) deliver(action Message) bool {
 	defer action.free()
-	view, err := viewAction(action.Bytes)
+	view, err := viewAction(action.Bytes, s.HasAction)
 	fresh := false
 	if err == nil {
 		fresh, err = s.requests.asked(view)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -41,6 +42,10 @@ type Session struct {
 	// Prepare may look at the startRequest, and change it, before anything is done for it. An error
 	// ends the session; a [*actors.Fault] says how the client is told. Nil: it is taken as it is.
 	Prepare func(*dap.StartWorkflowRequest) error
+
+	// HasAction reports whether the Client can take an action that is in this field of Action. One that it
+	// can't is answered to the agent with an error. It must be fast. Nil: those of package dap.
+	HasAction func(field protowire.Number) bool
 }
 
 // Kind is the kind of the sessions that [Start] makes.
@@ -56,6 +61,9 @@ func Start(ticket *actors.Ticket, parts Session) (id string, err error) {
 	}
 	if err := parts.Limits.check(); err != nil {
 		return "", err
+	}
+	if parts.HasAction == nil {
+		parts.HasAction = builtInAction
 	}
 	return ticket.Start(parts.info(), func(at actors.Place) actors.Member { return newSession(at, parts) })
 }

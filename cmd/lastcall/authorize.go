@@ -7,11 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/auth"
 	"github.com/lastcall-go/lastcall/transport/grant"
@@ -33,9 +29,9 @@ type authFlags struct {
 	TLSClientCA string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Ask clients for a certificate of these authorities, in PEM."`
 }
 
-// authorizer is the one that the flags name, with a service that belongs to it, if any.
+// authorizer is the one that the flags name, with what of it can be read again.
 // listen and admin are the addresses of the ports.
-func (f *authFlags) authorizer(listen, admin string, log *slog.Logger) (grant.Authorizer, []extraService, error) {
+func (f *authFlags) authorizer(listen, admin string) (grant.Authorizer, []reloadable, error) {
 	if err := f.check(listen, admin); err != nil {
 		return nil, nil, err
 	}
@@ -45,10 +41,7 @@ func (f *authFlags) authorizer(listen, admin string, log *slog.Logger) (grant.Au
 		if err != nil {
 			return nil, nil, fmt.Errorf("--auth-tokens: %w", err)
 		}
-		hangups := make(chan os.Signal, 1)
-		signal.Notify(hangups, syscall.SIGHUP) // for good: from the first on, and in a drain, none may end the process
-		reload := actors.ServiceFunc(func(ctx context.Context) error { return reloadOnHangup(ctx, hangups, tokens, log) })
-		return tokens, []extraService{{"token reload", actors.AfterSessions, reload}}, nil
+		return tokens, []reloadable{{what: "tokens", read: func(context.Context) error { return tokens.Reload() }}}, nil
 	case "forward":
 		forward, err := f.forward()
 		return forward, nil, err
@@ -126,22 +119,6 @@ func (f *authFlags) encrypt(listener net.Listener, clientCA string, log *slog.Lo
 		return nil, fmt.Errorf("--tls-client-ca: %w", err)
 	}
 	return tls.NewListener(listener, config), nil
-}
-
-// reloadOnHangup keeps the tokens as they were if the file can't be read.
-func reloadOnHangup(ctx context.Context, hangups <-chan os.Signal, tokens *auth.Tokens, log *slog.Logger) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hangups:
-		}
-		if err := tokens.Reload(); err != nil {
-			log.Error("tokens not read again, the ones before stay in force", "error", err)
-		} else {
-			log.Info("tokens read again")
-		}
-	}
 }
 
 // isLoopback tells whether only this machine can reach an address.

@@ -30,6 +30,7 @@ type gateway struct {
 	badInput   map[actors.BadInput]int    // of all sessions that have stopped
 	sessions   atomic.Int64               // that there are
 	supervisor *actors.Supervisor
+	dropped    *droppedFields
 	watch      *watchers
 	notifier   *notifier
 	leases     func() redislease.Stats // nil: they are this process's own
@@ -42,6 +43,7 @@ type parts struct {
 	authorizer grant.Authorizer
 	leaser     relay.Leaser
 	pool       *transport.Pool
+	contract   *contract
 	services   []extraService // that belong to them
 }
 
@@ -80,7 +82,7 @@ func (c *serveCmd) open(limits actors.Budget, passed sockets, log *serverLog) (*
 }
 
 func (c *serveCmd) parts(passed sockets, log *slog.Logger) (parts, error) {
-	authorizer, reload, err := c.authorizer(addressOf(passed.sessions, c.Listen), addressOf(passed.admin, c.Admin), log)
+	authorizer, tokens, err := c.authorizer(addressOf(passed.sessions, c.Listen), addressOf(passed.admin, c.Admin))
 	if err != nil {
 		return parts{}, err
 	}
@@ -92,7 +94,12 @@ func (c *serveCmd) parts(passed sockets, log *slog.Logger) (parts, error) {
 	if err != nil {
 		return parts{}, err
 	}
-	return parts{authorizer, leaser, pool, slices.Concat(leases, reload, agent)}, nil
+	contract, contracts, err := c.contractFlags.open(pool, log)
+	if err != nil {
+		return parts{}, err
+	}
+	reload := reloadOnHangup(slices.Concat(tokens, contracts), log)
+	return parts{authorizer, leaser, pool, contract, slices.Concat(leases, reload, agent)}, nil
 }
 
 func (g *gateway) start(limits actors.Budget, p parts, on ports) (err error) {
@@ -141,6 +148,7 @@ const requestGrace = 750 * time.Millisecond
 // connections to the agent, the agent, what else sessions needed, and the traces of it all. The admin
 // port answers to the end, and systemd hears to the end.
 func (g *gateway) services(p parts, on ports) []extraService {
+	g.dropped = &droppedFields{log: g.log, metric: g.watch.metrics.FieldDropped, counts: make(map[string]int)}
 	keepFree := keptFree()
 	shared, connections := toolConnections(keepFree / 2)
 	full := func() { g.watch.metrics.Refused(transport.RefusedFull) }
@@ -151,6 +159,8 @@ func (g *gateway) services(p parts, on ports) []extraService {
 		Tools:              g.watch.tools(g.flags.toolbox(p.pool, g.watch.roundTripper(shared), g.log)),
 		Leaser:             g.watch.metrics.Leaser(p.leaser),
 		LockAll:            g.flags.Lock,
+		Contract:           p.contract.now.Load,
+		FieldDropped:       g.dropped.add,
 		Limits:             relay.Limits{StartTimeout: g.flags.StartTimeout, ToolConcurrency: g.flags.ToolConcurrency, ToolTimeout: g.flags.ToolTimeout},
 		ClientCapabilities: g.flags.ClientCapabilities,
 		ServerCapabilities: g.flags.ServerCapabilities,
@@ -202,6 +212,7 @@ func (g *gateway) run(signals *signals) (deadline time.Time, err error) {
 		BatchInterval: g.flags.BatchInterval,
 	})
 	g.unobserve()
+	g.dropped.tell()
 	if signals.patience.Err() != nil {
 		deadline = time.Now()
 	}

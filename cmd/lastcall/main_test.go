@@ -192,6 +192,7 @@ func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
 		"serve --report":                     "/tmp/report.json",
 		"serve --auth":                       "none",
 		"serve --auth-tokens":                "/tmp/tokens",
+		"serve --contract":                   "contract.binpb",
 		"serve --auth-url":                   "http://127.0.0.1:4/",
 		"serve --auth-secret":                "/tmp/secret",
 		"serve --max-sessions-per-principal": "10",

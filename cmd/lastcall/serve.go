@@ -36,6 +36,7 @@ type serveCmd struct {
 	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
 
 	agentTLSFlags
+	contractFlags
 	authFlags
 	proxyFlags
 	toolFlags
@@ -70,7 +71,7 @@ Example:
 
 // Run implements the command. Nothing of it waits for a reader of the standard error.
 func (c *serveCmd) Run(std streams) error {
-	signals := watchSignals(c.Auth != "tokens") // before anybody can know that there is a process to signal
+	signals := watchSignals(c.Auth != "tokens" && c.Contract == "") // before anybody can know that there is a process to signal
 	defer signals.stop()
 	log := openLog(std.err, c.LogFormat, c.LogLevel)
 	deadline, err := c.serve(log, signals)
@@ -94,7 +95,7 @@ func (c *serveCmd) prepare(log *serverLog) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.proxyFlags.check(), c.toolFlags.check()); err != nil {
+	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.contractFlags.check(c.Agent), c.proxyFlags.check(), c.toolFlags.check()); err != nil {
 		return nil, err
 	}
 	passed, err := inherited()

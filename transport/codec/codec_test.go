@@ -40,7 +40,7 @@ func TestUnknownFieldsAreIgnoredAndTold(t *testing.T) {
 		`{"heartbeat":{"timestamp":"7","mood":"fine"},"later":1}`: true,
 		`{"later":[{"a":1}],"heartbeat":{"timestamp":"7"}}`:       true,
 	} {
-		wire, unknown, err := codec.Events.AppendWire(nil, []byte(data))
+		wire, unknown, err := codec.BuiltIn.Events.AppendWire(nil, []byte(data))
 		if string(wire) != "\x1a\x02\x08\x07" || unknown != want || err != nil {
 			t.Errorf("%s: got %q, %v, unknown %v", data, wire, err, unknown)
 		}

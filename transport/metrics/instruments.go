@@ -20,6 +20,7 @@ type instruments struct {
 	drainSeconds, drainPhaseSeconds vec[prometheus.Observer]
 
 	toolCalls, toolsUnavailable vec[prometheus.Counter]
+	fieldsDropped               vec[prometheus.Counter]
 	toolSeconds                 vec[prometheus.Observer]
 
 	leasesAcquired, leasesLost, releaseFailures vec[prometheus.Counter]
@@ -44,6 +45,7 @@ func newInstruments(r *registrar, sessions label) instruments {
 
 		toolCalls:        r.counter("tool_calls_total", "Tool calls that have ended. error: also one whose answer says so.", kinds(), label{"result", []string{ok, failed, timedOut, cancelled, panicked}}),
 		toolSeconds:      r.seconds("tool_call_duration_seconds", "How long tool calls took.", calls(), kinds()),
+		fieldsDropped:    r.counter("agent_fields_dropped_total", "Fields of agents' messages that clients did not get: the contract does not have them."),
 		toolsUnavailable: r.counter("tools_unavailable_total", "Tools, or parts of them, that a session could not open and went on without."),
 
 		leasesAcquired:  r.counter("lease_acquisitions_total", "Leases that were asked for. held: another session has it; cancelled: the session ended first.", label{"result", []string{acquired, held, unavailable, cancelled}}),

@@ -102,3 +102,6 @@ func (m *Metrics) Handler() http.Handler {
 
 // Refused counts a request that doesn't become a session. It is a [transport.Handler]'s Refused.
 func (m *Metrics) Refused(reason transport.Refusal) { m.refused.with(string(reason)).Inc() }
+
+// FieldDropped counts a field of an agent's message that its client doesn't get.
+func (m *Metrics) FieldDropped() { m.fieldsDropped.with().Inc() }
