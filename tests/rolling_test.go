@@ -34,7 +34,7 @@ func TestInstances(t *testing.T) {
 func rollingRestart(t *testing.T, binary string) {
 	const (
 		workflows = 100
-		promise   = 3 * time.Second // from a connection's end to the next action
+		promise   = 10 * time.Second // from a connection's end to the next action, on a machine that does much else
 	)
 	agent := newWitness(t, 100*time.Millisecond, journey(30))
 	redis := startRedis(t)

@@ -230,6 +230,7 @@ func TestALogThatFlowsAgainSaysWhatIsMissing(t *testing.T) {
 			log.Error("hello", "n", before, "text", strings.Repeat("x", 4000))
 		}
 		close(w.stuck)
+		eventually(t, w.String, holds("log records dropped"))
 		log.close(time.Time{})
 		lines := strings.Split(strings.TrimSpace(w.String()), "\n")
 		var last struct {
@@ -249,14 +250,20 @@ func TestALogThatFlowsAgainSaysWhatIsMissing(t *testing.T) {
 type heldBack struct {
 	stuck chan struct{}
 	mu    sync.Mutex
-	strings.Builder
+	taken strings.Builder
 }
 
 func (s *heldBack) Write(p []byte) (int, error) {
 	<-s.stuck
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.Builder.Write(p)
+	return s.taken.Write(p)
+}
+
+func (s *heldBack) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken.String()
 }
 
 // The end of the process waits for its log as long as there is time, and a little where there is none.
@@ -278,6 +285,7 @@ func TestTheLogHasUntilTheDeadline(t *testing.T) {
 			t.Errorf("deadline in %v: waited %v, want %v", test.deadline, took, test.want)
 		}
 		close(w.stuck)
+		eventually(t, w.String, holds("log records dropped"))
 		log.close(time.Time{})
 	}
 }

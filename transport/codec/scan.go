@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -40,8 +41,34 @@ func special(text []byte) int {
 // short has the letter of each escape of two characters.
 var short = [256]byte{'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
 
+// longText is the size in bytes from which on it is measured before it is written: a buffer that grows by
+// and by is copied again and again, and becomes larger than it must be.
+const longText = 4 << 10
+
+// quotedSize returns how many bytes quote appends.
+func quotedSize(text []byte) int {
+	size := len(text) + len(`""`)
+	for {
+		n := special(text)
+		if n == len(text) {
+			return size
+		}
+		if short[text[n]] != 0 {
+			size += len(`\`)
+		} else {
+			size += len(`\u000`)
+		}
+		text = text[n+1:]
+	}
+}
+
+const hex = "0123456789abcdef"
+
 // quote appends text, which is UTF-8, as a JSON string.
 func quote(dst, text []byte) []byte {
+	if len(text) >= longText {
+		dst = slices.Grow(dst, quotedSize(text))
+	}
 	dst = append(dst, '"')
 	for {
 		n := special(text)
@@ -52,7 +79,7 @@ func quote(dst, text []byte) []byte {
 		if letter := short[text[n]]; letter != 0 {
 			dst = append(dst, '\\', letter)
 		} else {
-			dst = fmt.Appendf(dst, `\u%04x`, text[n])
+			dst = append(dst, '\\', 'u', '0', '0', hex[text[n]>>4], hex[text[n]&15])
 		}
 		text = text[n+1:]
 	}

@@ -34,7 +34,7 @@ func Example() {
 			Supervisor: supervisor, Kind: kind, Transport: "websocket",
 		}))
 	}
-	route("terminal", func(_ context.Context, ws *coder.Conn) { serveTerminal(ws, shells.Addr().String()) })
+	route("terminal", func(ctx context.Context, ws *coder.Conn) { serveTerminal(ctx, ws, shells.Addr().String()) })
 	route("logs", serveLogs)
 	route("chat", serveChat)
 	check(supervisor.Add("shells", actors.WithSessions, actors.ServiceFunc(func(ctx context.Context) error {
@@ -90,7 +90,7 @@ func webSocket(serve func(ctx context.Context, ws *coder.Conn)) http.Handler {
 }
 
 // serveTerminal shows a shell of the daemon's until the shell ends.
-func serveTerminal(ws *coder.Conn, address string) {
+func serveTerminal(ctx context.Context, ws *coder.Conn, address string) {
 	shell, err := net.Dial("tcp", address)
 	if err != nil {
 		return
@@ -100,6 +100,11 @@ func serveTerminal(ws *coder.Conn, address string) {
 	defer context.AfterFunc(left, func() { _ = shell.Close() })()
 	for lines := bufio.NewScanner(shell); lines.Scan(); {
 		_ = ws.Write(left, coder.MessageText, lines.Bytes())
+	}
+	select { // a shell that the drain ends may do so before its session is told of the drain
+	case <-ctx.Done():
+	case <-left.Done():
+	case <-time.After(time.Second):
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -130,6 +131,7 @@ func TestAnOutageShorterThanTheTTLLosesNothing(t *testing.T) {
 				time.Sleep(15 * time.Second)
 				link.set(up)
 				time.Sleep(15 * time.Second)
+				synctest.Wait()
 				if warnings != outage+1 {
 					t.Errorf("%d warnings after %d outages", warnings, outage+1)
 				}
