@@ -23,8 +23,9 @@ type Ticket struct {
 
 // Start makes a session of a member, whose actor it spawns, and returns its ID. member is called on the
 // supervisor's goroutine, and must not block. From here on the session owns all that the member holds, also
-// if a drain has begun since: the session is then told at once. On an error ([ErrTicketVoid], [ErrClosed])
-// member was not called: the caller still owns it, and should close the connection with [CloseGoingAway].
+// if a drain has begun since: the session is then told at once. On an error ([ErrTicketVoid], [ErrClosed], or
+// the [*PanicError] of member) the caller still owns it, and should close the connection with
+// [CloseGoingAway].
 //
 // It is for protocols with an actor of their own, such as package relay's; [Ticket.Run] is for a function.
 func (t *Ticket) Start(info Info, member func(Place) Member) (id string, err error) {
@@ -107,14 +108,11 @@ func (s *supervisor) startSession(m startSession) started {
 	if m.info.Context != nil {
 		c.info.Context = context.WithoutCancel(m.info.Context)
 	}
-	c.member = m.member(Place{
-		ID:           c.id,
-		Supervisor:   s.self,
-		StopTimeout:  s.options.StopTimeout,
-		CloseTimeout: s.options.CloseTimeout,
-		Context:      c.info.Context,
-		Began:        c.began,
-	})
+	if err := s.makeMember(c, m.member); err != nil {
+		s.leave(c.principal)
+		s.decideAll(planEvent{kind: ticketVoid})
+		return started{err: err}
+	}
 	s.sessions[c.id] = c
 	s.engine.BroadcastEvent(SessionStarted{ID: c.id, Info: c.info, At: c.began})
 	c.pid = s.spawn(c.member, "session", c.id)
@@ -122,6 +120,24 @@ func (s *supervisor) startSession(m startSession) started {
 	s.watchAuthorization(c)
 	s.decideAll(planEvent{kind: ticketUsed, id: c.id})
 	return started{id: c.id, pid: c.pid}
+}
+
+// makeMember calls the embedder's function. Its panic is the error.
+func (s *supervisor) makeMember(c *child, member func(Place) Member) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = NewPanicError(v)
+		}
+	}()
+	c.member = member(Place{
+		ID:           c.id,
+		Supervisor:   s.self,
+		StopTimeout:  s.options.StopTimeout,
+		CloseTimeout: s.options.CloseTimeout,
+		Context:      c.info.Context,
+		Began:        c.began,
+	})
+	return nil
 }
 
 func (s *supervisor) ticketDone(id uint64) {

@@ -27,10 +27,11 @@ type drain struct {
 	stoppedAt  time.Time // when the sessions had stopped
 	report     Report
 	waiters    []waiter
-	timer      *time.Timer // wakes the plan, and tells progress
-	wakeAt     time.Time   // zero: the plan waits for events alone
-	progressAt time.Time   // zero: no progress is told
-	changed    bool        // since progress was told last
+	timer      *time.Timer     // wakes the plan, and tells progress
+	wakeAt     time.Time       // zero: the plan waits for events alone
+	progressAt time.Time       // zero: no progress is told
+	changed    bool            // since progress was told last
+	abandons   map[string]bool // given up now: the plan awaits them no longer, but the report has them
 }
 
 // wake says that it is time for a drain's plan to decide, or for its progress to be told.
@@ -179,9 +180,7 @@ func (s *supervisor) carryOut(d *drain, o order) {
 			s.engine.Send(c.pid, Stop{Cause: CauseKill, Reason: d.reason})
 		}
 	case giveUp:
-		for _, c := range s.childrenOf(o.ids) {
-			s.giveUp(d, c)
-		}
+		s.giveUp(d, o.ids)
 	case finish:
 		s.finish(d)
 	}
@@ -196,13 +195,24 @@ func (s *supervisor) tell(c *child, stop Stop) {
 	s.engine.Send(c.pid, stop)
 }
 
-// giveUp reports a child as killed that has not even acknowledged that. The plan waits for it no longer.
-func (s *supervisor) giveUp(d *drain, c *child) {
-	m := Stopped{ID: c.id, Outcome: Killed}
-	if c.member != nil {
-		m.Workflow = c.member.Standing().Workflow
+// giveUp reports children as killed that have not even acknowledged that. The plan waits for them no
+// longer. Another drain that has waited for one of them may come to its own end by that, and give up the
+// next before it is this one's turn: it is reported once, in both.
+func (s *supervisor) giveUp(d *drain, ids []string) {
+	d.abandons = make(map[string]bool, len(ids))
+	for _, id := range ids {
+		d.abandons[id] = true
 	}
-	s.stopped(c, m, d)
+	for _, id := range ids {
+		if c := s.child(id); c != nil {
+			m := Stopped{ID: id, Outcome: Killed}
+			if c.member != nil {
+				m.Workflow = c.standing().Workflow
+			}
+			s.stopped(c, m)
+		}
+	}
+	d.abandons = nil
 }
 
 // arm sets the drain's one timer to what comes next: its plan's wake, or its progress.
@@ -248,15 +258,15 @@ func (s *supervisor) drainOf(id string) *drain {
 	return nil
 }
 
-// stopped is the end of a child. by is the drain that has given it up, or nil.
-func (s *supervisor) stopped(c *child, m Stopped, by *drain) {
+// stopped is the end of a child.
+func (s *supervisor) stopped(c *child, m Stopped) {
 	report := s.sessionStopped
 	if c.member == nil {
 		report = s.serviceStopped
 	}
 	note := report(c, m)
 	for _, d := range slices.Clone(s.drains) {
-		if d == by || d.awaits(c.id) {
+		if d.abandons[c.id] || d.awaits(c.id) {
 			note(&d.report)
 			s.progressed(d)
 			s.decide(d, planEvent{kind: childGone, id: c.id})

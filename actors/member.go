@@ -29,7 +29,7 @@ type Member interface {
 	actor.Receiver
 
 	// Standing tells how the session stands. The supervisor may ask at any time, from its own
-	// goroutine; it must not block.
+	// goroutine; it must not block. One that panics stands nowhere.
 	Standing() Standing
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/anthdm/hollywood/actor"
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
@@ -219,4 +220,51 @@ func TestACodeThatTheClientWasNotToldIsNotReported(t *testing.T) {
 			})
 		})
 	}
+}
+
+// standless is a session of an embedder's own that can't say how it stands.
+type standless struct{ actors.Place }
+
+func (standless) Standing() actors.Standing { panic("in Standing") }
+
+func (m standless) Receive(c *actor.Context) {
+	switch c.Message().(type) {
+	case actors.Stop:
+		c.Engine().Poison(c.PID())
+	case actor.Stopped:
+		c.Send(m.Supervisor, actors.Stopped{ID: m.ID, Outcome: actors.Drained})
+	}
+}
+
+func TestASessionThatCanNotSayHowItStandsIsReportedAllTheSame(t *testing.T) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		id, err := h.Ticket().Start(actors.Info{}, func(p actors.Place) actors.Member { return standless{p} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if view := h.View(); len(view.Sessions) != 1 || view.Sessions[0].ID != id {
+			t.Errorf("%+v", view)
+		}
+		report := h.Drained(actors.Drain{})
+		if len(report.Sessions) != 1 || report.Sessions[0].ID != id || report.Totals[actors.Drained] != 1 {
+			t.Errorf("%+v", report)
+		}
+	})
+}
+
+// The ticket is used up all the same: there is room again, and a drain doesn't wait for it.
+func TestAPanicWhereAMemberIsMadeIsTheErrorOfStart(t *testing.T) {
+	actorstest.Run(t, actors.Options{MaxSessions: 1}, func(t *testing.T, h *actorstest.Supervisor) {
+		_, err := h.Ticket().Start(actors.Info{}, func(actors.Place) actors.Member { panic("in making it") })
+		var panicked *actors.PanicError
+		if !errors.As(err, &panicked) || panicked.Value != "in making it" {
+			t.Errorf("%v", err)
+		}
+		if err := h.Admits(); err != nil {
+			t.Error(err)
+		}
+		if report, took, err := h.TimedDrain(actors.Drain{}); err != nil || took != 0 || len(report.Sessions) != 0 {
+			t.Errorf("%+v, %v after %v", report, err, took)
+		}
+	})
 }

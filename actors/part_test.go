@@ -180,3 +180,30 @@ func TestWhoLosesPatienceWithAPartHurriesThatPartAlone(t *testing.T) {
 		}
 	})
 }
+
+// Two drains that come to their deadline in the same instant give up the same sessions, which nothing moves.
+func TestASessionThatTwoDrainsGiveUpIsReportedOnceInEach(t *testing.T) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		for range 3 {
+			h.Connection(actors.Connection{}).Run(func(context.Context) error {
+				time.Sleep(time.Hour)
+				return nil
+			})
+		}
+		for range 2 {
+			drain := actorstest.Within(time.Minute)
+			drain.Only = &actors.Selection{}
+			h.Send(drain)
+		}
+		time.Sleep(2 * time.Minute)
+		if ended := h.Ended(); len(ended) != 3 {
+			t.Errorf("3 sessions have ended %d times", len(ended))
+		}
+		for _, finished := range actorstest.Heard[actors.DrainFinished](h) {
+			if report := finished.Report; len(report.Sessions) != 3 || report.Totals[actors.Killed] != 3 {
+				t.Errorf("%+v", report)
+			}
+		}
+		time.Sleep(time.Hour)
+	})
+}

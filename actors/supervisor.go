@@ -297,7 +297,7 @@ func (s *supervisor) spawn(receiver actor.Receiver, kind, id string) *actor.PID 
 // childStopped is a child's acknowledgement. One that was given up is no child any more.
 func (s *supervisor) childStopped(m Stopped) {
 	if c := s.child(m.ID); c != nil {
-		s.stopped(c, m, nil)
+		s.stopped(c, m)
 	}
 }
 
@@ -306,7 +306,7 @@ func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 	delete(s.sessions, c.id)
 	s.leave(c.principal)
 	c.letGo()
-	traffic := c.member.Standing().Traffic
+	traffic := c.standing().Traffic
 	s.traffic.Add(traffic)
 	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{
@@ -375,6 +375,17 @@ func (s *supervisor) childrenOf(ids []string) []*child {
 		}
 	}
 	return children
+}
+
+// standing is how a session stands. A member that panics when it is asked stands nowhere: its end still
+// has to be told.
+func (c *child) standing() (is Standing) {
+	defer func() {
+		if recover() != nil {
+			is = Standing{}
+		}
+	}()
+	return c.member.Standing()
 }
 
 func (c *child) took() Seconds {

@@ -141,7 +141,7 @@ func (s *supervisor) oldestFirst() []*child {
 }
 
 func (c *child) look() SessionInfo {
-	now := c.member.Standing()
+	now := c.standing()
 	return SessionInfo{
 		ID:           c.id,
 		Kind:         c.info.Kind,
