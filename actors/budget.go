@@ -13,6 +13,9 @@ import (
 //	|--------------|--------------|----------------|--------|----------|----------|---------|
 //	               closes         …up to lastCall           inOrderBy  killed     services  deadline
 //
+// Where no services stop after the sessions, the reserve is what it takes to kill so many sessions; of
+// fewer than 500 it is nothing.
+//
 // Delay and grace give way: neither reaches past lastCall, from which the stop and close timeouts
 // just fit. A drain that is too short even for those closes admission and tells everybody at once.
 
@@ -115,14 +118,18 @@ func ageTotal(grace, stop, close time.Duration) time.Duration {
 
 func reserve(left time.Duration) time.Duration { return max(0, min(maxReserve, left/10)) }
 
-// killAt is when the sessions that are left are killed: at the deadline, less the reserve where
-// services stop after them.
-func killAt(now, deadline time.Time, services bool) time.Time {
-	if !services {
-		return deadline
+// killAt is when the sessions that are left are killed: at the deadline, less the reserve where services
+// stop after them, and else less what it takes to kill so many.
+func killAt(now, deadline time.Time, services bool, sessions int) time.Time {
+	left := deadline.Sub(now)
+	if services {
+		return deadline.Add(-reserve(left))
 	}
-	return deadline.Add(-reserve(deadline.Sub(now)))
+	return deadline.Add(-min(killing(sessions), reserve(left)))
 }
+
+// killing is what it takes to kill so many sessions on a slow machine. Few take no time worth telling.
+func killing(sessions int) time.Duration { return time.Duration(sessions/500) * 10 * time.Millisecond }
 
 // inOrderBy is when sessions are to be gone that are killed at that time: a moment before it, so that
 // one whose client is cut at its close timeout is not killed in the same instant.

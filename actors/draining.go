@@ -113,12 +113,12 @@ func (s *supervisor) planOf(d Drain) *plan {
 			p.after = append(p.after, drainService{id: c.id})
 		}
 	}
-	p.killAt = killAt(now, p.deadline, p.stopsServices() && len(p.after) > 0)
 	return p
 }
 
 func (s *supervisor) newDrain(p *plan, sessions []*child, w waiter) *drain {
 	d := &drain{plan: *p, id: newID(), atBegin: len(sessions), began: time.Now()}
+	d.killAt = killAt(d.began, d.deadline, d.stopsAfter(), len(sessions))
 	d.sessions = make(map[string]bool, len(sessions))
 	d.untold = len(sessions)
 	for _, c := range sessions {
@@ -172,13 +172,9 @@ func (s *supervisor) carryOut(d *drain, o order) {
 			s.voidTicket(id)
 		}
 	case tell:
-		for _, c := range s.childrenOf(o.ids) {
-			s.tell(c, o.stop)
-		}
+		s.tell(s.childrenOf(o.ids), o.stop)
 	case kill:
-		for _, c := range s.childrenOf(o.ids) {
-			s.engine.Send(c.pid, Stop{Cause: CauseKill, Reason: d.reason})
-		}
+		s.kill(s.childrenOf(o.ids), d.reason)
 	case giveUp:
 		s.giveUp(d, o.ids)
 	case finish:
@@ -186,13 +182,24 @@ func (s *supervisor) carryOut(d *drain, o order) {
 	}
 }
 
-// tell tells a child to stop, or of an earlier time. A child that was told by another drain keeps what
+// tell tells children to stop, or of an earlier time. A child that was told by another drain keeps what
 // is earlier.
-func (s *supervisor) tell(c *child, stop Stop) {
-	if c.told.IsZero() {
-		c.told = time.Now()
+func (s *supervisor) tell(children []*child, stop Stop) {
+	var message any = stop // one for all: there may be thousands
+	now := time.Now()
+	for _, c := range children {
+		if c.told.IsZero() {
+			c.told = now
+		}
+		s.engine.Send(c.pid, message)
 	}
-	s.engine.Send(c.pid, stop)
+}
+
+func (s *supervisor) kill(children []*child, reason string) {
+	var message any = Stop{Cause: CauseKill, Reason: reason}
+	for _, c := range children {
+		s.engine.Send(c.pid, message)
+	}
 }
 
 // giveUp reports children as killed that have not even acknowledged that. The plan waits for them no

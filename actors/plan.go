@@ -128,6 +128,9 @@ func (p *plan) awaits(id string) bool {
 
 func (p *plan) stopsServices() bool { return p.kind == drainFinal }
 
+// stopsAfter tells whether there are services that stop after the sessions, and need time for it.
+func (p *plan) stopsAfter() bool { return p.stopsServices() && len(p.after) > 0 }
+
 // closed: admission has closed, or is none of this drain's business.
 func (p *plan) closed() bool { return p.phase > phaseDelay }
 
@@ -261,7 +264,7 @@ func (t *planTurn) shorten(later *plan) {
 	case t.now.Before(t.deadline): // a time that is up stays as it is
 		t.deadline = Earlier(t.deadline, later.deadline)
 	}
-	t.killAt = Earlier(t.killAt, killAt(t.now, t.deadline, t.stopsServices() && len(t.after) > 0))
+	t.killAt = Earlier(t.killAt, killAt(t.now, t.deadline, t.stopsAfter(), len(t.sessions)))
 	if final {
 		t.takeWith()
 	}
@@ -398,6 +401,9 @@ func (t *planTurn) advanceSessions() {
 	switch {
 	case t.phase < phaseKilling && !t.now.Before(t.killAt):
 		t.phase, t.giveUpAt = phaseKilling, t.now.Add(killGrace)
+		if !t.stopsAfter() && t.giveUpAt.Before(t.deadline) { // nothing else needs the time
+			t.giveUpAt = t.deadline
+		}
 		if t.tickets > 0 {
 			t.dropTickets()
 		}

@@ -397,7 +397,7 @@ func planWorldOf(kind drainKind, sessions, with, after, tickets, later int, p *p
 	if tickets > 0 {
 		w.ticket = 'o'
 	}
-	p.killAt = killAt(walkBegin, p.deadline, p.stopsServices() && after > 0)
+	p.killAt = killAt(walkBegin, p.deadline, p.stopsAfter(), 0)
 	if kind == drainPart {
 		p.phase = phaseTelling
 	}

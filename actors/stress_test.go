@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -39,9 +40,11 @@ func TestStress(t *testing.T) {
 
 func playSeed(t *testing.T, seed int) {
 	over := false
+	hangs := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("the world with -stress 0 -seed %d does not end", seed)) })
 	defer func() {
+		hangs.Stop()
 		if !over {
-			t.Logf("it was the world with -seed %d", seed)
+			t.Logf("it was the world with -stress 0 -seed %d", seed)
 		}
 	}()
 	if wrong := play(t, drawScenario.Example(seed)); len(wrong) > 0 {
