@@ -21,7 +21,7 @@ const (
 	writeLimit    = 60 * time.Second // for what is handed to the kernel in one go
 	explainLimit  = time.Second      // for the reader to say why nothing can be written
 	readerBuffer  = 1 << 10
-	writerBuffer  = 2 << 10
+	writerBuffer  = 1 << 10
 	fragmentLimit = 64 << 10
 )
 

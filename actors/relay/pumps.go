@@ -19,19 +19,31 @@ import (
 // their answers.
 const toolGrace = time.Second
 
-// readClient is the pump from client to agent. It holds one message at a time, and while the agent
-// takes no more it reads no more.
+// readClient receives the first message. Then relayClient goes on.
 func (s *session) readClient() message {
 	start, err := s.readStart()
-	if err == nil {
-		s.post(message{event: event{kind: startReceived}, start: start})
+	if err != nil {
+		return s.clientEnded(err)
 	}
-	for err == nil {
-		var next Message
-		if next, err = s.Client.Receive(); err == nil {
+	return message{event: event{kind: startReceived}, start: start}
+}
+
+// relayClient is the pump from client to agent. It holds one message at a time, and while the agent
+// takes no more it reads no more. It runs on a goroutine of its own, whose stack is small: that of
+// readClient has grown with the first message, which alone is decoded, and would stay large for hours.
+func (s *session) relayClient() message {
+	for {
+		next, err := s.Client.Receive()
+		if err == nil {
 			err = s.relay(next)
 		}
+		if err != nil {
+			return s.clientEnded(err)
+		}
 	}
+}
+
+func (s *session) clientEnded(err error) message {
 	s.requests.refused(err)
 	return message{event: clientEvent(err), err: unlessClosed(err)}
 }

@@ -152,6 +152,7 @@ func (s *session) take(m message) {
 	switch m.kind {
 	case startReceived:
 		s.start, s.workflow = m.start, m.start.GetWorkflowID()
+		s.spawn(readClient, s.relayClient)
 	case agentOpened:
 		s.agent, s.start = m.stream, nil
 	}
@@ -248,6 +249,7 @@ func (s *session) stopBy(timeout time.Duration) time.Time {
 func (s *session) disarm() {
 	if s.timer != nil {
 		s.timer.Stop()
+		s.timer = nil
 	}
 }
 

@@ -64,9 +64,16 @@ func (f *contractFlags) open(pool *transport.Pool, log *slog.Logger) (*contract,
 		reload.due, err = true, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("--contract %s: %w", f.Contract, err)
+		return nil, nil, errors.Join(fmt.Errorf("--contract %s: %w", f.Contract, err), closePool(pool))
 	}
 	return c, []reloadable{reload}, nil
+}
+
+// closePool closes a pool that is no service yet, and may have been asked over.
+func closePool(pool *transport.Pool) error {
+	over, end := context.WithCancel(context.Background())
+	end()
+	return pool.Serve(over)
 }
 
 func (c *contract) reload(ctx context.Context) error {
