@@ -52,21 +52,60 @@ func settled(b *testing.B, address string, goroutines int) usage {
 }
 
 // BenchmarkRoundTrip is an action to the client and its response back to the agent: what that
-// costs of the gateway's CPU when many sessions are at it.
+// costs of the gateway's CPU when many sessions are at it. The actions have about 256 bytes, or 64 KiB.
 func BenchmarkRoundTrip(b *testing.B) {
 	const sessions = 64
+	for size, agent := range map[string]string{"256B": "asking agent", "64KiB": "verbose agent"} {
+		for _, gateway := range gateways {
+			b.Run(gateway+"/"+size, func(b *testing.B) {
+				address := start(b, gateway, start(b, agent, ""))
+				clients := openSessions(b, address, sessions)
+				roundTrips(b, clients, 50) // warm
+				n := max(b.N/sessions, 1)
+				before := measure(b, address, "")
+				b.ResetTimer()
+				roundTrips(b, clients, n)
+				b.StopTimer()
+				after := measure(b, address, "")
+				b.ReportMetric(float64((after.CPU-before.CPU).Microseconds())/float64(n*sessions), "gateway-µs/op")
+			})
+		}
+	}
+}
+
+// BenchmarkConnect is what it costs of the gateway's CPU to open a session and to begin its workflow.
+func BenchmarkConnect(b *testing.B) {
+	const sessions = 2000
 	for _, gateway := range gateways {
 		b.Run(gateway, func(b *testing.B) {
-			address := start(b, gateway, start(b, "asking agent", ""))
-			clients := openSessions(b, address, sessions)
-			roundTrips(b, clients, 50) // warm
-			n := max(b.N/sessions, 1)
-			before := measure(b, address, "")
-			b.ResetTimer()
-			roundTrips(b, clients, n)
-			b.StopTimer()
-			after := measure(b, address, "")
-			b.ReportMetric(float64((after.CPU-before.CPU).Microseconds())/float64(n*sessions), "gateway-µs/op")
+			for b.Loop() {
+				address := start(b, gateway, start(b, "idle agent", ""))
+				openAndClose(b, address)
+				before := measure(b, address, "")
+				openSessions(b, address, sessions)
+				settled(b, address, 2*sessions)
+				after := measure(b, address, "")
+				b.ReportMetric(float64((after.CPU-before.CPU).Microseconds())/sessions, "gateway-µs/session")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkAfterLargeMessage is the memory of sessions that each carried 4 MiB once, and then idle.
+func BenchmarkAfterLargeMessage(b *testing.B) {
+	const sessions = 50
+	for _, gateway := range gateways {
+		b.Run(gateway, func(b *testing.B) {
+			for b.Loop() {
+				address := start(b, gateway, start(b, "one large agent", ""))
+				openAndClose(b, address)
+				before := measure(b, address, "?settle")
+				roundTrips(b, openSessions(b, address, sessions), 1)
+				after := settled(b, address, before.Goroutines+2*sessions)
+				b.ReportMetric(float64(after.Resident-before.Resident)/sessions/1024, "KiB/session")
+			}
+			b.ReportMetric(0, "ns/op")
 		})
 	}
 }

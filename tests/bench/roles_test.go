@@ -32,10 +32,12 @@ const (
 
 func TestMain(m *testing.M) {
 	role := map[string]func(net.Listener){
-		"asking agent": serveAskingAgent,
-		"idle agent":   serveIdleAgent,
-		"lastcall":     serveLastcall,
-		"plain":        servePlain,
+		"asking agent":    func(listener net.Listener) { serveAskingAgent(listener, 100_000, 200) },
+		"verbose agent":   func(listener net.Listener) { serveAskingAgent(listener, 100_000, 64<<10) },
+		"one large agent": func(listener net.Listener) { serveAskingAgent(listener, 1, 4<<20-100) },
+		"idle agent":      serveIdleAgent,
+		"lastcall":        serveLastcall,
+		"plain":           servePlain,
 	}[os.Getenv(roleVariable)]
 	if role == nil {
 		os.Exit(m.Run())
@@ -52,12 +54,16 @@ func TestMain(m *testing.M) {
 	role(listener)
 }
 
-// serveAskingAgent sends the next action as soon as the one before is answered.
-func serveAskingAgent(listener net.Listener) {
-	var steps []scripted.Step
-	for range 100_000 {
-		steps = append(steps, scripted.Ask(&dap.Action{Action: &dap.Action_RunReadFile{RunReadFile: &dap.ReadFile{Filepath: "src/main.go"}}}))
+// serveAskingAgent sends so many actions of that size in bytes, each as soon as the one before is answered,
+// and then nothing until it is stopped.
+func serveAskingAgent(listener net.Listener, actions, size int) {
+	const line = "\tif err := run(); err != nil { return fmt.Errorf(\"run: %w\", err) }\n"
+	text := strings.Repeat(line, size/len(line)+1)[:size]
+	steps := make([]scripted.Step, actions, actions+1)
+	for i := range steps {
+		steps[i] = scripted.Ask(&dap.Action{Action: &dap.Action_RunWriteFile{RunWriteFile: &dap.WriteFile{Filepath: "src/main.go", Contents: text}}})
 	}
+	steps = append(steps, scripted.Wait())
 	_ = scripted.New(scripted.Options{Steps: steps}).Serve(context.Background(), listener)
 }
 
