@@ -50,7 +50,6 @@ func lateBy(b *testing.B, sessions int, stubborn bool) time.Duration {
 }
 
 // So many are killed a moment before the deadline, for the drain to be over in time.
-
 func TestAMultitudeIsKilledAMomentBeforeTheDeadline(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		const sessions = 1000
