@@ -285,7 +285,6 @@ func TestTheLogHasUntilTheDeadline(t *testing.T) {
 			t.Errorf("deadline in %v: waited %v, want %v", test.deadline, took, test.want)
 		}
 		close(w.stuck)
-		eventually(t, w.String, holds("log records dropped"))
 		log.close(time.Time{})
 	}
 }
