@@ -28,6 +28,12 @@ func NewOver(options Options, dial func(context.Context) (net.Conn, error)) (*St
 	return newStore(s.options, s.timeout, client), nil
 }
 
+// BatchSize is how many leases are asked about in one round trip.
+const BatchSize = batchSize
+
+// Ask renews all leases, as a round does.
+func (s *Store) Ask(ctx context.Context) error { return s.ask(ctx, s.held()) }
+
 // Unfree is how many leases are released and not yet free.
 func (s *Store) Unfree() int {
 	s.mu.Lock()

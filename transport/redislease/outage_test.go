@@ -329,3 +329,41 @@ func TestStatsTellSinceWhenTheStoreIsReachable(t *testing.T) {
 		}
 	})
 }
+
+// A round that is suspended has no time left when the process wakes. That its questions have no answer
+// is no outage of the store, in which an open session would go on: neither for the leases of the batch
+// that is asked for, nor for those behind it.
+func TestARoundThatSleptIsNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T, server *miniredis.Miniredis) {
+		slept, _ := instance(t, server, redislease.Options{})
+		other, _ := instance(t, server, redislease.Options{})
+		first, told := acquire(t, slept, "w")
+		leases := []relay.Lease{first}
+		for i := range redislease.BatchSize {
+			leases = append(leases, leasetest.Acquire(t, slept, fmt.Sprint("w", i)))
+		}
+		round, cancel := context.WithTimeout(t.Context(), redislease.DefaultTTL/3)
+		defer cancel()
+		time.Sleep(2 * redislease.DefaultTTL)
+		taken := leasetest.Acquire(t, other, "w")
+		if err := slept.Ask(round); err == nil {
+			t.Error("the round has failed without an error")
+		}
+		valid := 0
+		for _, lease := range leases {
+			if redislease.Valid(lease) {
+				valid++
+			}
+		}
+		if valid > 0 {
+			t.Errorf("%d of %d leases are valid without the store being asked", valid, len(leases))
+		}
+		if err := first.Confirm(t.Context()); !errors.Is(err, redislease.ErrRanOut) {
+			t.Errorf("Confirm: %v", err)
+		}
+		wantLost(t, told, redislease.ErrTaken)
+		leasetest.Release(t, taken)
+		run(t, slept)
+		run(t, other)
+	})
+}

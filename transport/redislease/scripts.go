@@ -63,7 +63,7 @@ type answer struct {
 // take takes or prolongs leases whose turn the caller has. After an error that is not errHeld
 // nothing is known: the server may have done it.
 func (s *Store) take(ctx context.Context, batch []*lease) []answer {
-	sent := time.Now()
+	sent := sending(ctx)
 	answers := s.eval(ctx, takeScript, batch)
 	for i, l := range batch {
 		if a := answers[i]; a.err == nil && a.token == 0 {
@@ -75,6 +75,17 @@ func (s *Store) take(ctx context.Context, batch []*lease) []answer {
 		}
 	}
 	return answers
+}
+
+// sending returns the time at which a question that is asked with ctx is sent. It is zero where the
+// time of ctx is up, as after the process was suspended during a round: the question isn't sent, so
+// the lack of an answer is no outage of the server.
+func sending(ctx context.Context) time.Time {
+	now := time.Now()
+	if limit, ok := ctx.Deadline(); ok && !now.Before(limit) {
+		return time.Time{}
+	}
+	return now
 }
 
 // eval runs a script for each lease, for as long as the store's timeout at most.

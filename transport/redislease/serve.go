@@ -85,7 +85,7 @@ func (s *Store) ask(ctx context.Context, leases []*lease) (failure error) {
 	for len(leases) > 0 {
 		batch := leases[:min(batchSize, len(leases))]
 		leases = leases[len(batch):]
-		began := time.Now()
+		began := sending(ctx)
 		err, answered := s.renewFree(ctx, batch)
 		if failure == nil {
 			failure = err
