@@ -3,6 +3,7 @@ package redislease
 import (
 	"context"
 	"net"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -33,6 +34,15 @@ const BatchSize = batchSize
 
 // Ask renews all leases, as a round does.
 func (s *Store) Ask(ctx context.Context) error { return s.ask(ctx, s.held()) }
+
+// SetWall changes a lease to what it would be if the wall clock had been set forward, or back for a
+// negative time, since it was taken.
+func SetWall(l relay.Lease, by time.Duration) {
+	held := l.(*lease)
+	held.mu.Lock()
+	defer held.mu.Unlock()
+	held.until.wall = held.until.wall.Add(-by)
+}
 
 // Unfree is how many leases are released and not yet free.
 func (s *Store) Unfree() int {

@@ -31,7 +31,7 @@ type lease struct {
 	lost    func(error)
 	over    bool        // released, lost, or never granted
 	token   uint64      // 0: not known yet
-	until   time.Time   // held at least until then; zero: granted without the store
+	until   moment      // held at least until then; zero: granted without the store
 	missing time.Time   // when the server was last asked, and the store failed; zero: it answered
 	refused bool        // the server's last answer is that the key holds no lease at all
 	expiry  *time.Timer // calls expire; FailClosed
@@ -73,14 +73,22 @@ func (l *lease) holds() bool {
 // [FailOpen], the store was asked less than the time to live ago and didn't answer. It is called
 // with mu held.
 func (l *lease) valid() bool {
-	return !l.over && (before(l.until) || l.store.options.Failure == FailOpen && before(l.missing.Add(l.store.options.TTL)))
+	return !l.over && (l.until.ahead() || l.store.options.Failure == FailOpen && at(l.missing.Add(l.store.options.TTL)).ahead())
 }
 
-// before reports that t has not come by either clock: the monotonic one stands still while the
-// machine is suspended, and the other one can be set.
-func before(t time.Time) bool {
+// moment is a time by two clocks. The monotonic clock stands still while the machine is suspended; the
+// wall clock can be set.
+type moment struct {
+	time.Time // by the monotonic clock
+	wall      time.Time
+}
+
+func at(t time.Time) moment { return moment{t, t.Round(0)} }
+
+// ahead reports that m has come by neither clock.
+func (m moment) ahead() bool {
 	now := time.Now()
-	return now.Before(t) && now.Round(0).Before(t.Round(0))
+	return now.Before(m.Time) && now.Round(0).Before(m.wall)
 }
 
 // Confirm implements [relay.Lease]. It returns nil at once, without asking the server, if the lease
@@ -159,11 +167,11 @@ func (l *lease) extend(sent time.Time, token uint64) {
 		l.token = token
 	}
 	ttl := l.store.options.TTL
-	l.until, l.missing, l.refused = sent.Add(ttl-ttl/maxDrift), time.Time{}, false
+	l.until, l.missing, l.refused = at(sent.Add(ttl-ttl/maxDrift)), time.Time{}, false
 	if l.store.options.Failure == FailOpen {
 		return // it doesn't run out
 	}
-	left := time.Until(l.until) - l.early
+	left := time.Until(l.until.Time) - l.early
 	if l.expiry == nil {
 		l.expiry = time.AfterFunc(left, l.expire)
 	} else {
@@ -210,7 +218,7 @@ func (l *lease) judge(a answer) {
 	switch {
 	case errors.Is(a.err, errHeld):
 		l.lose(ErrTaken)
-	case l.refused && !time.Now().Before(l.until):
+	case l.refused && !time.Now().Before(l.until.Time):
 		l.lose(ErrRanOut)
 	}
 }
@@ -254,7 +262,7 @@ func (l *lease) endTurn() { <-l.turn }
 func (l *lease) unguarded() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !time.Now().Before(l.until)
+	return !time.Now().Before(l.until.Time)
 }
 
 // confirmed says that the server has had the lease at some time.
