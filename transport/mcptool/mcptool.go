@@ -114,8 +114,9 @@ func (t *Tool) Takes(action *dap.Action) bool {
 	return offered
 }
 
-// Run calls the tool and answers with its result as text of at most [httptool.MaxText] bytes. A
-// result that is an error is the error of the answer. A server that has forgotten its MCP session
+// Run calls the tool and answers with its result as text. A result over [httptool.MaxText] bytes is
+// never cut: the answer is an error that it "exceeded size limit". A result that is an error is the
+// error of the answer, and is cut there. A server that has forgotten its MCP session
 // gets a new one, and the call again; a call that may have been carried out is never sent twice.
 //
 // An error of Run says why there is no result, and may be told to the agent. It returns once ctx is

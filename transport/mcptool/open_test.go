@@ -239,7 +239,7 @@ func TestAListThatIsTooLargeLeavesTheServerOut(t *testing.T) {
 		}
 	})
 	tool, start := newTool(t, map[string]grant.MCPServer{"s": e.grant()}), &dap.StartWorkflowRequest{}
-	wantError(t, tool.Open(t.Context(), start), `MCP server "s": answer too large`)
+	wantError(t, tool.Open(t.Context(), start), `MCP server "s": answer exceeded size limit`)
 	if len(start.GetMcpTools()) != 0 {
 		t.Errorf("offered %q", names(start))
 	}
@@ -299,7 +299,7 @@ func failing(t *testing.T) map[string]struct{ url, want string } {
 		"web page":                     {body("text/html", "<html>hunter2"), "connection lost"},
 		"no JSON":                      {body("application/json", "{hunter2"), "connection lost"},
 		"deep JSON":                    {body("application/json", strings.Repeat("[", 3<<20)), "connection lost"},
-		"endless":                      {body("application/json", strings.Repeat(" ", 5<<20)), "answer too large"},
+		"endless":                      {body("application/json", strings.Repeat(" ", 5<<20)), "answer exceeded size limit"},
 		"empty stream":                 {body("text/event-stream", ""), "no valid MCP answer"},
 		"aborts":                       {serve(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "connection reset before the answer was complete"},
 		"no URL":                       {"hunter2\x7f", "not a URL"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -23,7 +24,8 @@ func answer(result *mcp.CallToolResult) *dap.PlainTextResponse {
 			pieces = append(pieces, string(text))
 		}
 	}
-	text := httptool.Text(strings.Join(pieces, "\n"), httptool.MaxText)
+	all := strings.ToValidUTF8(strings.Join(pieces, "\n"), string(utf8.RuneError))
+	text := httptool.Text(all, httptool.MaxText)
 	switch {
 	case result.NeedsInput():
 		return &dap.PlainTextResponse{Error: "the MCP tool asks for input that nobody can give here"}
@@ -31,6 +33,8 @@ func answer(result *mcp.CallToolResult) *dap.PlainTextResponse {
 		return &dap.PlainTextResponse{Error: "the MCP tool failed"}
 	case result.IsError:
 		return &dap.PlainTextResponse{Error: text}
+	case len(text) < len(all): // the agent would take it for the whole
+		return &dap.PlainTextResponse{Error: errTooLarge.Error()}
 	}
 	return &dap.PlainTextResponse{Response: text}
 }

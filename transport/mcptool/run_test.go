@@ -105,14 +105,29 @@ func TestResultsAreText(t *testing.T) {
 	}
 }
 
-func TestALargeResultIsCut(t *testing.T) {
+// The agent takes what was cut for the whole.
+func TestAResultOverTheLimitIsAnErrorAndNeverCut(t *testing.T) {
+	const limit = httptool.MaxText
 	for _, kind := range []string{"with sessions", "with sessions and JSON"} { // an event, and a body
 		t.Run(kind, func(t *testing.T) {
 			e := newEndpoint(t, kind)
-			e.handle("a", returns(text("x"+strings.Repeat("€", httptool.MaxText/3+1))))
-			got, err := run(t, openOne(t, e), "s_a", "")
-			if err != nil || len(got.GetResponse()) < httptool.MaxText-3 || strings.ContainsRune(got.GetResponse(), utf8.RuneError) {
-				t.Errorf("answered %d bytes, %v", len(got.GetResponse()), err)
+			fits, failed := strings.Repeat("x", limit), returns(text(strings.Repeat("€", limit/3+1)))
+			e.handle("fits", returns(text(fits)))
+			e.handle("over", returns(text(fits+"x")))
+			e.handle("failed", func(ctx context.Context, r *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				result, err := failed(ctx, r)
+				result.IsError = true
+				return result, err
+			})
+			tool := openOne(t, e)
+			wantText(t, tool, "s_fits", "", fits)
+			got, err := run(t, tool, "s_over", "")
+			if err != nil || got.GetResponse() != "" || !strings.Contains(got.GetError(), "exceeded size limit") {
+				t.Errorf("a result over the limit is answered with %d bytes, %.100q, %v", len(got.GetResponse()), got.GetError(), err)
+			}
+			got, err = run(t, tool, "s_failed", "") // the beginning of an error is one
+			if err != nil || got.GetResponse() != "" || len(got.GetError()) < limit-3 || strings.ContainsRune(got.GetError(), utf8.RuneError) {
+				t.Errorf("a failure is answered with %d bytes, and as error with %d: %v", len(got.GetResponse()), len(got.GetError()), err)
 			}
 		})
 	}
@@ -136,7 +151,7 @@ func TestAHugeResultFailsAndTheNextCallWorks(t *testing.T) {
 					})
 				})
 				_, err := run(t, tool, "s_a", "")
-				wantError(t, err, "answer too large")
+				wantError(t, err, "exceeded size limit")
 				e.behave(nil)
 				wantText(t, tool, "s_a", `{"b":1}`, `{"b":1}`)
 			})

@@ -38,7 +38,7 @@ const (
 
 var (
 	errElsewhere = errors.New("redirected to another host")
-	errTooLarge  = errors.New("answer too large")
+	errTooLarge  = errors.New("answer exceeded size limit") // words that the agent looks for
 	errBadURL    = errors.New("not a URL")
 	errSSEOnly   = errors.New("speaks only HTTP+SSE, the protocol's older transport: want streamable HTTP")
 )
