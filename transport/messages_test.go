@@ -288,6 +288,7 @@ func TestTheClientIsToldHowTheAgentEnded(t *testing.T) {
 		{codes.AlreadyExists, "secret", 1011, "agent error: ALREADY_EXISTS", actors.Failed},
 		{codes.PermissionDenied, "secret", 1011, "agent error: PERMISSION_DENIED", actors.Failed},
 		{codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)", 1009, "message over 4 MiB", actors.Failed},
+		{codes.ResourceExhausted, "SERVER: Received message larger than max (5 vs. 4)", 1009, "message over 4 MiB", actors.Failed},
 		{codes.ResourceExhausted, "secret", 1011, "agent error: RESOURCE_EXHAUSTED", actors.Failed},
 		{codes.ResourceExhausted, "USAGE_QUOTA_EXCEEDED: secret", 1008, "usage quota exceeded", actors.Refused},
 		{codes.PermissionDenied, "secret: USAGE_QUOTA_NOT_ENTITLED", 1008, "USAGE_QUOTA_NOT_ENTITLED", actors.Refused},

@@ -34,11 +34,12 @@ func noCredits(s *status.Status) string {
 	return ""
 }
 
-// tooBig tells whether a status says that a message was over the limit, in the words of grpc-go. Its
-// code is used for more than that.
+// tooBig tells whether a status says that a message was over the limit, in the words of grpc-go or of
+// gRPC's C core, on which the agent may run. Its code is used for more than that.
 func tooBig(s *status.Status) bool {
+	message := strings.ToLower(s.Message())
 	return s.Code() == codes.ResourceExhausted &&
-		(strings.Contains(s.Message(), "received message larger than max") || strings.Contains(s.Message(), "trying to send message larger than max"))
+		(strings.Contains(message, "received message larger than max") || strings.Contains(message, "send message larger than max"))
 }
 
 // fault tells how the end of an agent's stream is told to the client. io.EOF, an end in order, is
