@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 
 	"google.golang.org/grpc"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
@@ -101,14 +104,39 @@ type asBytes struct{}
 // Name implements [encoding.CodecV2]. It is part of the content type, and what the bytes are.
 func (asBytes) Name() string { return "proto" }
 
-// Marshal implements [encoding.CodecV2]. gRPC keeps what it returns until that is written.
+// Marshal implements [encoding.CodecV2]. gRPC keeps what it returns until that is written, so it is a copy.
+// The copies here and in Unmarshal are in buffers of package codec: gRPC's own pool has none between 32 KiB
+// and 1 MiB, and clears all of one each time.
 func (asBytes) Marshal(v any) (mem.BufferSlice, error) {
-	return mem.BufferSlice{mem.Copy(v.(*relay.Message).Bytes, mem.DefaultBufferPool())}, nil
+	message := v.(*relay.Message).Bytes
+	if mem.IsBelowBufferPoolingThreshold(len(message)) {
+		return mem.BufferSlice{mem.SliceBuffer(bytes.Clone(message))}, nil
+	}
+	buffer := codec.NewBuffer()
+	buffer.Bytes = append(buffer.Bytes, message...)
+	return mem.BufferSlice{mem.NewBuffer(&buffer.Bytes, lent{buffer})}, nil
 }
 
-// Unmarshal implements [encoding.CodecV2].
+// Unmarshal implements [encoding.CodecV2]. A message that came in one piece is not copied.
 func (asBytes) Unmarshal(data mem.BufferSlice, v any) error {
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	*v.(*relay.Message) = relay.Message{Bytes: buffer.ReadOnlyData(), Owner: buffer}
+	message := v.(*relay.Message)
+	if len(data) == 1 {
+		data[0].Ref()
+		*message = relay.Message{Bytes: data[0].ReadOnlyData(), Owner: data[0]}
+		return nil
+	}
+	buffer := codec.NewBuffer()
+	buffer.Bytes = slices.Grow(buffer.Bytes, data.Len())[:data.Len()]
+	data.CopyTo(buffer.Bytes)
+	*message = relay.Message{Bytes: buffer.Bytes, Owner: buffer}
 	return nil
 }
+
+// lent is the pool to which gRPC gives back one buffer.
+type lent struct{ *codec.Buffer }
+
+// Get implements [mem.BufferPool]. gRPC has no reason to call it.
+func (lent) Get(length int) *[]byte { return mem.DefaultBufferPool().Get(length) }
+
+// Put implements [mem.BufferPool].
+func (l lent) Put(*[]byte) { l.Free() }

@@ -11,7 +11,7 @@ var ErrTooBig = errors.New("message over 4 MiB")
 
 // keepCapacity is the largest buffer that the pool takes back: one message of many MiB must not cost
 // that memory for as long as the process lives.
-const keepCapacity = 64 << 10
+const keepCapacity = 256 << 10
 
 var buffers = sync.Pool{New: func() any { return &Buffer{Bytes: make([]byte, 0, 1024)} }}
 

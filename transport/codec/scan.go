@@ -41,8 +41,8 @@ func special(text []byte) int {
 // short has the letter of each escape of two characters.
 var short = [256]byte{'"': '"', '\\': '\\', '\b': 'b', '\f': 'f', '\n': 'n', '\r': 'r', '\t': 't'}
 
-// longText is the size in bytes from which on it is measured before it is written: a buffer that grows by
-// and by is copied again and again, and becomes larger than it must be.
+// longText is the size in bytes from which on it is measured before it is written to a buffer that has no
+// room for it: a buffer that grows by and by is copied again and again, and becomes larger than it must be.
 const longText = 4 << 10
 
 // quotedSize returns how many bytes quote appends.
@@ -66,7 +66,7 @@ const hex = "0123456789abcdef"
 
 // quote appends text, which is UTF-8, as a JSON string.
 func quote(dst, text []byte) []byte {
-	if len(text) >= longText {
+	if len(text) >= longText && cap(dst)-len(dst) < len(text) {
 		dst = slices.Grow(dst, quotedSize(text))
 	}
 	dst = append(dst, '"')
