@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/transport/logqueue"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
@@ -34,7 +35,7 @@ func (c *agentCmd) Run(std streams) error {
 	if c.Pace < 0 {
 		return usageError{fmt.Errorf("--pace %v: must be at least 0s", c.Pace)}
 	}
-	listener, err := listen("listen", c.Listen)
+	listener, err := serveflags.Listen("listen", c.Listen)
 	if err != nil {
 		return usageError{err}
 	}

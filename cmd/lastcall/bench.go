@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/transport"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
@@ -102,8 +103,8 @@ func (c *benchCmd) check() error {
 			return fmt.Errorf("--%s %d: must be from %d to %d", flag.name, flag.value, flag.least, maxBenchSessions)
 		}
 	}
-	if c.Duration < time.Millisecond || c.Duration > maxDuration {
-		return fmt.Errorf("--duration %v: must be from 1ms to %v", c.Duration, maxDuration)
+	if c.Duration < time.Millisecond || c.Duration > serveflags.MaxDuration {
+		return fmt.Errorf("--duration %v: must be from 1ms to %v", c.Duration, serveflags.MaxDuration)
 	}
 	if c.URL != "" && c.Drain && c.Admin == "" {
 		return errors.New("--drain needs --admin: it is the admin listener that is told to drain")
@@ -118,8 +119,8 @@ const maxBenchSessions = 1_000_000
 func (c *benchCmd) checkFiles() error {
 	const streams = 100 // that share a connection of a gateway of our own's to the agent
 	limit, known := transport.DescriptorLimit()
-	if known && sessionsIn(limit, streams) < c.Sessions {
-		needed := descriptorsFor(c.Sessions, streams)
+	if known && serveflags.SessionsIn(limit, streams) < c.Sessions {
+		needed := serveflags.DescriptorsFor(c.Sessions, streams)
 		return fmt.Errorf("--sessions %d needs %d open files, and the limit is %d: raise it with 'ulimit -n %d', or open fewer", c.Sessions, needed, limit, needed)
 	}
 	return nil

@@ -13,20 +13,6 @@ import (
 	"github.com/lastcall-go/lastcall/transport/client"
 )
 
-func TestSessionsInALimit(t *testing.T) {
-	for _, streams := range []int{0, 1, 100} {
-		for _, sessions := range []int{1, 30, 1000, 50_000} {
-			limit := descriptorsFor(sessions, streams)
-			if sessionsIn(limit, streams) < sessions || sessionsIn(limit-1, streams) >= sessions {
-				t.Errorf("%d streams: %d sessions need %d descriptors, into which %d fit", streams, sessions, limit, sessionsIn(limit, streams))
-			}
-		}
-	}
-	if n := sessionsIn(10, 100); n != 0 {
-		t.Errorf("%d sessions in 10 descriptors", n)
-	}
-}
-
 // Out of descriptors the admin listener answers, newcomers are refused in words, the log says so once,
 // and the sessions that there are go on to be drained.
 func TestOutOfDescriptors(t *testing.T) {

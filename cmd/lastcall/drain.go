@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -114,8 +115,8 @@ func (c *drainCmd) check() error {
 }
 
 func checkDuration(flag string, value *time.Duration, least time.Duration) error {
-	if value != nil && (*value < least || *value > maxDuration) {
-		return fmt.Errorf("--%s %v: must be from %v to %v", flag, *value, least, maxDuration)
+	if value != nil && (*value < least || *value > serveflags.MaxDuration) {
+		return fmt.Errorf("--%s %v: must be from %v to %v", flag, *value, least, serveflags.MaxDuration)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 )
 
 // healthcheckCmd is the health check's flags. Only --admin has an environment variable: the others'
@@ -40,8 +42,8 @@ func (c *healthcheckCmd) Run(std streams) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if c.Timeout < time.Millisecond || c.Timeout > maxDuration {
-		return usageError{fmt.Errorf("--timeout %v: must be from 1ms to %v", c.Timeout, maxDuration)}
+	if c.Timeout < time.Millisecond || c.Timeout > serveflags.MaxDuration {
+		return usageError{fmt.Errorf("--timeout %v: must be from 1ms to %v", c.Timeout, serveflags.MaxDuration)}
 	}
 	path, good, bad := "readyz", "ready", "not ready"
 	if c.Live {

@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/lastcall-go/lastcall/transport/gateway"
 )
 
 // Exit codes.
@@ -64,7 +66,7 @@ type exited int
 func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // run is main, with daemons that a test may want in the gateway.
-func run(args []string, std streams, services ...extraService) int {
+func run(args []string, std streams, services ...gateway.Service) int {
 	grammar := cli{Serve: serveCmd{services: services}}
 	leave, status := false, exitOK
 	if len(args) == 0 {

@@ -86,10 +86,10 @@ func TestTheReadmesDeploymentFitsTheBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve := &grammar.Serve
-	if err := serve.authFlags.check(serve.Listen, serve.Admin); err != nil {
+	if err := serve.CheckAuth(serve.Listen, serve.Admin); err != nil {
 		t.Error(err)
 	}
-	if _, err := serve.fit(); err != nil {
+	if _, err := serve.Fit(); err != nil {
 		t.Error(err)
 	}
 	if given := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; given <= serve.ShutdownTimeout {

@@ -22,6 +22,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
+	"github.com/lastcall-go/lastcall/transport/gateway"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -44,13 +45,13 @@ func TestMain(m *testing.M) {
 	case "agent daemon after sessions":
 		os.Exit(runWithAgent(args, std, actors.AfterSessions))
 	case "daemon that fails":
-		os.Exit(run(args, std, extraService{"daemon", actors.WithSessions, actors.ServiceFunc(failAtEndOfInput)}))
+		os.Exit(run(args, std, gateway.Service{Name: "daemon", Stage: actors.WithSessions, Run: actors.ServiceFunc(failAtEndOfInput)}))
 	case "daemon that fails at once":
 		failed := make(chan struct{})
 		std.err = waitingLog{os.Stderr, failed}
-		os.Exit(run(args, std, extraService{"daemon", actors.WithSessions, failAtOnce(failed)}))
+		os.Exit(run(args, std, gateway.Service{Name: "daemon", Stage: actors.WithSessions, Run: failAtOnce(failed)}))
 	case "daemon that never stops":
-		os.Exit(run(args, std, extraService{"daemon", actors.WithSessions, actors.ServiceFunc(neverStop)}))
+		os.Exit(run(args, std, gateway.Service{Name: "daemon", Stage: actors.WithSessions, Run: actors.ServiceFunc(neverStop)}))
 	case "no daemon":
 		os.Exit(run(args, std))
 	case "stuck log":
@@ -72,7 +73,7 @@ func runWithAgent(args []string, std streams, stage actors.Stage) int {
 		Misbehave: func(string) scripted.Misbehaviour { return scripted.Misbehaviour{NeverAcknowledge: true} },
 	})
 	serve := func(ctx context.Context) error { return agent.Serve(ctx, listener) }
-	return run(append(args, "--agent", listener.Addr().String()), std, extraService{"daemon", stage, actors.ServiceFunc(serve)})
+	return run(append(args, "--agent", listener.Addr().String()), std, gateway.Service{Name: "daemon", Stage: stage, Run: actors.ServiceFunc(serve)})
 }
 
 func failAtEndOfInput(ctx context.Context) error {

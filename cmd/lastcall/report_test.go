@@ -1,59 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/lastcall-go/lastcall/actors"
 )
-
-// Who waits for the report's file never reads half of it.
-func TestReportIsWrittenInOnePiece(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "report.json")
-	file := reportFile{path: path}
-	report := &actors.Report{Reason: "server shutdown", Sessions: make([]actors.SessionReport, 500)}
-
-	written, read := make(chan struct{}), make(chan int)
-	go func() {
-		times := 0
-		defer func() { read <- times }()
-		for {
-			data, err := os.ReadFile(path)
-			if err == nil && !json.Valid(data) {
-				t.Errorf("read half of a report, %d bytes", len(data))
-				return
-			}
-			if err == nil {
-				times++
-			}
-			select {
-			case <-written:
-				return
-			default:
-			}
-		}
-	}()
-	for range 50 {
-		if err := file.write(report); err != nil {
-			t.Error(err)
-		}
-	}
-	close(written)
-	if times := <-read; times == 0 {
-		t.Error("nothing was read")
-	}
-	if got := readReport(t, path); got.Reason != report.Reason || len(got.Sessions) != len(report.Sessions) {
-		t.Errorf("read a report of %d sessions, want %d", len(got.Sessions), len(report.Sessions))
-	}
-	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
-		t.Errorf("files %v, %v; want the report alone", files, err)
-	}
-}
 
 // What can never work is refused at start, and changes nothing.
 func TestAReportThatCanNeverBeWrittenIsAUsageError(t *testing.T) {
@@ -74,9 +28,6 @@ func TestAReportThatCanNeverBeWrittenIsAUsageError(t *testing.T) {
 	}
 	if is, err := os.Stat("/dev/full"); err != nil || is.Mode().IsRegular() {
 		t.Errorf("/dev/full is not what it was: %v, %v", is, err)
-	}
-	if err := (&reportFile{path: before}).check(); err != nil {
-		t.Error(err)
 	}
 	if kept, err := os.ReadFile(before); err != nil || string(kept) != "kept" {
 		t.Errorf("the report before holds %q, %v", kept, err)
@@ -137,28 +88,5 @@ func wantFiles(t *testing.T, folder string, want ...string) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the folder holds %q, want %q", got, want)
-	}
-}
-
-// An operator drains, and then the process is told to end: the sessions are in the first report.
-func TestAnEmptyFinalReportLeavesTheStandbysInPlace(t *testing.T) {
-	g, _ := observed(false)
-	g.report.path = filepath.Join(t.TempDir(), "report.json")
-	full, empty := someReport, &actors.Report{}
-	stuck := &actors.Report{Services: []actors.ServiceReport{{Name: "server", Outcome: actors.Killed}}}
-	for _, test := range []struct {
-		standby, final *actors.Report
-		want           *actors.Report
-	}{{full, empty, full}, {empty, empty, empty}, {full, someReport, someReport}, {empty, full, full}, {full, stuck, stuck}} {
-		g.keepReport(actors.DrainFinished{DrainStatus: actors.DrainStatus{Standby: true}, Report: test.standby})
-		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.standby.Sessions) {
-			t.Errorf("after a standby with %d sessions the file has %d", len(test.standby.Sessions), len(got.Sessions))
-		}
-		if err := g.report.write(test.final); err != nil {
-			t.Error(err)
-		}
-		if got := readReport(t, g.report.path); len(got.Sessions) != len(test.want.Sessions) {
-			t.Errorf("after a final drain with %d sessions the file has %d, want %d", len(test.final.Sessions), len(got.Sessions), len(test.want.Sessions))
-		}
 	}
 }

@@ -1,54 +1,27 @@
 package main
 
 import (
-	"cmp"
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
+	"github.com/lastcall-go/lastcall/transport/gateway"
 )
 
-// serveCmd is the gateway's flags.
+// serveCmd is the flags of the gateway and its log.
 type serveCmd struct {
-	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where clients open sessions (default ${default})."`
-	Admin  string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Where health, metrics, the operator's page and its API are served (default ${default})."`
-	Path   string `default:"/api/v4/ai/duo_workflows/ws" help:"Path of the WebSocket (default ${default})."`
-
-	Agent          string        `placeholder:"TARGET" help:"gRPC target of the agent, such as agent.example:50052, or several as ipv4:10.0.0.1:50052,10.0.0.2:50052. Without it a scripted agent runs in process."`
-	AgentStreams   int           `default:"100" placeholder:"N" help:"Streams that share a connection to the agent, or as many as the agent takes if that is less (default ${default})."`
-	AgentKeepalive time.Duration `default:"6m" placeholder:"D" help:"Silence after which a connection to the agent is pinged. A stock gRPC server permits no less than 5m, the Duo service 20s (default ${default})."`
-
-	StartTimeout    time.Duration  `default:"2m" placeholder:"D" help:"What a client has until its startRequest: editors open the connection and then start their MCP servers (default ${default})."`
-	ShutdownTimeout time.Duration  `default:"25s" placeholder:"D" help:"From the signal to the deadline of the drain (default ${default})."`
-	DrainDelay      time.Duration  `default:"0s" placeholder:"D" help:"Go on admitting this long after the signal, not ready any more, while load balancers notice (default ${default})."`
-	DrainGrace      time.Duration  `default:"0s" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default ${default})."`
-	StopTimeout     *time.Duration `placeholder:"D" help:"What an agent gets to end a stopped workflow (default 10s, or what --shutdown-timeout leaves)."`
-	CloseTimeout    *time.Duration `placeholder:"D" help:"What a client gets to answer the close frame, at most 5s (default 5s, or what --shutdown-timeout leaves)."`
-	BatchSize       int            `default:"0" aliases:"wave-size" env:"LASTCALL_BATCH_SIZE,LASTCALL_WAVE_SIZE" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once."`
-	BatchInterval   time.Duration  `default:"1s" aliases:"wave-interval" env:"LASTCALL_BATCH_INTERVAL,LASTCALL_WAVE_INTERVAL" placeholder:"D" help:"Time between two batches (default ${default})."`
-	MaxSessions     int            `default:"0" placeholder:"N" help:"Sessions at a time; 0 is as many as the limit on open files allows."`
-	MaxSessionAge   time.Duration  `default:"0s" placeholder:"D" help:"Drain a session alone when it gets this old, or up to a tenth less; 0s is never."`
+	serveflags.Flags
 
 	LogFormat string `default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
-	Report    string `type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON. A place where it can't be written is refused at start."`
 
-	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
-
-	agentTLSFlags
-	contractFlags
-	authFlags
-	proxyFlags
-	toolFlags
-	leaseFlags
-
-	services []extraService // besides the gateway's own
-}
-
-type extraService struct {
-	name  string
-	stage actors.Stage
-	run   actors.Service
+	services []gateway.Service // besides those of the flags
 }
 
 // Help is shown by "lastcall serve --help".
@@ -71,7 +44,7 @@ Example:
 
 // Run implements the command. Nothing of it waits for a reader of the standard error.
 func (c *serveCmd) Run(std streams) error {
-	signals := watchSignals(c.Auth != "tokens" && c.Contract == "") // before anybody can know that there is a process to signal
+	signals := watchSignals(c.HangupDrains()) // before anybody can know that there is a process to signal
 	defer signals.stop()
 	log := openLog(std.err, c.LogFormat, c.LogLevel)
 	deadline, err := c.serve(log, signals)
@@ -82,41 +55,92 @@ func (c *serveCmd) Run(std streams) error {
 
 // serve returns the deadline of the process with how it went. Zero: there is none.
 func (c *serveCmd) serve(log *serverLog, signals *signals) (deadline time.Time, err error) {
-	gateway, err := c.prepare(log)
+	slog.SetDefault(log.Logger) // hollywood, grpc-go and package log log there
+	g, err := c.open(log, func(until time.Time) { deadline = until })
 	if err != nil {
 		return time.Time{}, usageError{err}
 	}
-	return gateway.run(signals)
+	defer context.AfterFunc(signals.patience, g.Hurry)()
+	ctx, cancel := signals.context(log.Logger)
+	defer cancel()
+	err = g.Run(ctx)
+	if signals.patience.Err() != nil {
+		deadline = time.Now()
+	}
+	var killed *actors.KilledError
+	if errors.As(err, &killed) {
+		err = killedError{err}
+	}
+	return deadline, err
 }
 
-// prepare opens the gateway, or tells why it can't be.
-func (c *serveCmd) prepare(log *serverLog) (*gateway, error) {
-	limits, err := c.fit()
+// open opens the gateway and what tells systemd of it, or says what is wrong with a flag or a socket.
+// ending is called when the last drain begins.
+func (c *serveCmd) open(log *serverLog, ending func(deadline time.Time)) (*gateway.Gateway, error) {
+	passed, err := systemd.Inherited()
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(checkPath(c.Path), c.agentTLSFlags.check(c.Agent), c.contractFlags.check(c.Agent), c.proxyFlags.check(), c.toolFlags.check()); err != nil {
-		return nil, err
-	}
-	passed, err := inherited()
+	options, err := c.Options(passed, version(), log.Logger)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, passed.Close())
 	}
-	gateway, err := c.open(limits, passed, log)
-	if err != nil {
-		return nil, errors.Join(err, passed.close())
+	var g *gateway.Gateway
+	alive := func(ctx context.Context) error { // everything depends on the supervisor
+		_, err := g.Supervisor().Overview(ctx)
+		return err
 	}
-	return gateway, nil
+	notifier := systemd.NewNotifier(alive, log.Logger)
+	options.LogDropped = log.lines.Dropped
+	options.Services = append(options.Services, c.services...)
+	options.Observers = []func(any){notifier.Observe}
+	options.Progress = log.console.drain
+	options.Started = func() {
+		c.LogListening(options)
+		notifier.Started()
+	}
+	options.Draining = func(deadline time.Time) {
+		ending(deadline)
+		notifier.Ending(deadline)
+	}
+	if g, err = gateway.New(options); err != nil {
+		return nil, serveflags.Error(err)
+	}
+	return g, g.Supervisor().Add("notifier", actors.AfterSessions, notifier) // first: systemd hears to the end
 }
 
-// options are the supervisor's.
-func (c *serveCmd) options(limits actors.Budget) actors.Options {
-	return actors.Options{
-		MaxSessions:             c.MaxSessions,
-		MaxSessionsPerPrincipal: c.MaxSessionsPerPrincipal,
-		StopTimeout:             limits.Stop,
-		CloseTimeout:            limits.Close,
-		MaxSessionAge:           c.MaxSessionAge,
-		AgeGrace:                c.DrainGrace,
+// drain shows the drain of all sessions on a terminal: see [gateway.Observers].
+func (c *console) drain(event any) (shown bool) {
+	switch e := event.(type) {
+	case actors.DrainStarted:
+		c.show(fmt.Sprintf("draining: %d sessions", e.Sessions))
+	case actors.DrainProgress:
+		left := max(0, time.Until(e.Deadline)).Round(100 * time.Millisecond)
+		c.show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", e.Left, left, suffix(": ", totals(e.Totals))))
+	case actors.DrainFinished:
+		line := fmt.Sprintf("drained %d sessions in %v%s", len(e.Report.Sessions), e.Report.Took, suffix(": ", totals(e.Report.Totals)))
+		if err := e.Report.Err(); err != nil {
+			line += "; " + err.Error()
+		}
+		c.conclude(line)
 	}
+	return c.terminal
+}
+
+// totals lists the outcomes that occurred.
+func totals(counts map[actors.Outcome]int) string {
+	var parts []string
+	for _, outcome := range actors.Outcomes() {
+		if n := counts[outcome]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func suffix(separator, text string) string {
+	if text == "" {
+		return ""
+	}
+	return separator + text
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -44,6 +45,20 @@ func (s *signals) watch() {
 			os.Exit(exitKilled)
 		}
 	}
+}
+
+// context is done with the first signal, which is logged, or when cancel is called.
+func (s *signals) context(log *slog.Logger) (ctx context.Context, cancel context.CancelFunc) {
+	ctx, cancel = context.WithCancel(context.Background())
+	go func() {
+		select {
+		case received := <-s.first:
+			log.Info("signal received", "signal", received.String())
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 func (s *signals) stop() {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd/systemdtest"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
 )
@@ -29,7 +30,7 @@ func startPassing(t *testing.T, files []*os.File, names string, args ...string) 
 		t.Fatal(err)
 	}
 	args = append([]string{"serve", "--report", filepath.Join(t.TempDir(), "report.json")}, args...)
-	return startCommand(t, passing(files, names, binary, args...))
+	return startCommand(t, systemdtest.Passing(files, names, binary, args...))
 }
 
 // startCommand starts a lastcall whose command is there already.
@@ -63,8 +64,8 @@ func (p *process) listening() *process {
 }
 
 func TestPassedSocketsTakeThePlaceOfTheFlags(t *testing.T) {
-	sessions, at := socket(t, "tcp", "127.0.0.1:0")
-	admin, adminAt := socket(t, "tcp", "127.0.0.1:0")
+	sessions, at := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
+	admin, adminAt := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	// The flags' addresses can't be had.
 	p := startPassing(t, []*os.File{sessions, admin}, "sessions:admin", "--listen", "192.0.2.1:1", "--admin", "192.0.2.1:1").listening()
 	if !strings.HasPrefix(p.url, "ws://"+at.String()+"/") {
@@ -85,8 +86,8 @@ func TestPassedSocketsTakeThePlaceOfTheFlags(t *testing.T) {
 }
 
 func TestAPassedSocketThatOthersReachNeedsAuth(t *testing.T) {
-	everywhere, _ := socket(t, "tcp", "0.0.0.0:0")
-	local, _ := socket(t, "unix", filepath.Join(t.TempDir(), "s"))
+	everywhere, _ := systemdtest.Socket(t, "tcp", "0.0.0.0:0")
+	local, _ := systemdtest.Socket(t, "unix", filepath.Join(t.TempDir(), "s"))
 	for _, file := range []*os.File{everywhere, local} {
 		p := startPassing(t, []*os.File{file}, "sessions", "--admin", "127.0.0.1:0")
 		if code := p.exit(patience); code != 2 || !strings.Contains(p.lastLine(), "say who may connect with --auth") {
@@ -97,8 +98,8 @@ func TestAPassedSocketThatOthersReachNeedsAuth(t *testing.T) {
 }
 
 func TestPassedSocketsThatAreAmbiguousAreAUsageError(t *testing.T) {
-	one, _ := socket(t, "tcp", "127.0.0.1:0")
-	two, _ := socket(t, "tcp", "127.0.0.1:0")
+	one, _ := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
+	two, _ := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	p := startPassing(t, []*os.File{one, two}, "lastcall.socket:lastcall.socket")
 	if code := p.exit(patience); code != 2 || !strings.Contains(p.lastLine(), "FileDescriptorName=sessions") {
 		t.Errorf("exit code %d, %q", code, p.lastLine())
@@ -107,7 +108,7 @@ func TestPassedSocketsThatAreAmbiguousAreAUsageError(t *testing.T) {
 
 // What fails after the sockets were taken is told in one line too.
 func TestAUsageErrorWithPassedSocketsIsOneLine(t *testing.T) {
-	file, _ := socket(t, "tcp", "127.0.0.1:0")
+	file, _ := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	p := startPassing(t, []*os.File{file}, "sessions", "--admin", "127.0.0.1:0", "--tls-cert", "missing", "--tls-key", "missing")
 	if code := p.exit(patience); code != 2 || len(p.lines) != 1 || !strings.Contains(p.lastLine(), "--tls-cert") {
 		t.Errorf("exit code %d, %q", code, p.lines)
@@ -179,7 +180,7 @@ func (v *visitors) lastYet() string {
 // What socket activation is for: one process drains, the next takes over, and nobody who connects
 // meanwhile is refused, reset or told to come back. They wait.
 func TestARestartBehindASocketRefusesNobody(t *testing.T) {
-	file, _ := socket(t, "tcp", "127.0.0.1:0")
+	file, _ := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	serve := func(grace string) *process {
 		return startPassing(t, []*os.File{file}, "sessions", "--admin", "127.0.0.1:0", "--drain-grace", grace).listening()
 	}
@@ -228,8 +229,8 @@ func (p *process) served(kind func(workflow string) bool) (names []string) {
 }
 
 // notices collects what a service manager is told until the socket is closed.
-func notices(conn *net.UnixConn) (all func() []notice) {
-	var heard []notice
+func notices(conn *net.UnixConn) (all func() []systemdtest.Notice) {
+	var heard []systemdtest.Notice
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -239,10 +240,10 @@ func notices(conn *net.UnixConn) (all func() []notice) {
 			if err != nil {
 				return
 			}
-			heard = append(heard, notice{time.Now(), string(buffer[:n])})
+			heard = append(heard, systemdtest.Notice{At: time.Now(), Text: string(buffer[:n])})
 		}
 	}()
-	return func() []notice {
+	return func() []systemdtest.Notice {
 		_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // what is there can be read
 		<-ended
 		return heard
@@ -251,16 +252,16 @@ func notices(conn *net.UnixConn) (all func() []notice) {
 
 // systemd is told when sessions can come, how the end goes, and all the while that there is life.
 func TestSystemdIsToldOfALife(t *testing.T) {
-	conn := notifySocket(t, filepath.Join(t.TempDir(), "notify"))
-	file, at := socket(t, "tcp", "127.0.0.1:0")
+	conn := systemdtest.NotifySocket(t, filepath.Join(t.TempDir(), "notify"))
+	file, at := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := passing([]*os.File{file}, "admin", binary, serveArgs(t, "--drain-grace", "2s", "--shutdown-timeout", "20s")...)
+	cmd := systemdtest.Passing([]*os.File{file}, "admin", binary, serveArgs(t, "--drain-grace", "2s", "--shutdown-timeout", "20s")...)
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+conn.LocalAddr().String(), "WATCHDOG_USEC=900000")
 	p := startCommand(t, cmd)
-	for !nextNotice(t, conn).has("READY=1") {
+	for !systemdtest.NextNotice(t, conn).Has("READY=1") {
 	}
 	answer, err := http.Get("http://" + at.String() + "/readyz")
 	if err != nil {
@@ -272,7 +273,7 @@ func TestSystemdIsToldOfALife(t *testing.T) {
 		t.Errorf("it says that it is ready, /readyz says %s", answer.Status)
 	}
 	end := p.listening().session("w1")
-	for !nextNotice(t, conn).has("STATUS=serving 1 session") {
+	for !systemdtest.NextNotice(t, conn).Has("STATUS=serving 1 session") {
 	}
 	all := notices(conn)
 	signalled := time.Now()
@@ -282,20 +283,20 @@ func TestSystemdIsToldOfALife(t *testing.T) {
 }
 
 // wantEnd wants the notices of a drain with one session, that lasted 2 s.
-func wantEnd(t *testing.T, heard []notice, deadline time.Time) {
+func wantEnd(t *testing.T, heard []systemdtest.Notice, deadline time.Time) {
 	t.Helper()
-	if n := countNotices(heard, "STOPPING=1"); n != 1 || countNotices(heard, "READY=1") > 0 {
+	if n := systemdtest.CountNotices(heard, "STOPPING=1"); n != 1 || systemdtest.CountNotices(heard, "READY=1") > 0 {
 		t.Errorf("STOPPING was told %d times: %v", n, heard)
 	}
 	stopping, pings := 0, 0
 	for _, n := range heard {
 		switch {
-		case n.has("WATCHDOG=1"):
+		case n.Has("WATCHDOG=1"):
 			pings++
-		case strings.Contains(n.text, "STATUS=draining: "):
+		case strings.Contains(n.Text, "STATUS=draining: "):
 			stopping++
-			if end := n.at.Add(n.extends()); end.Before(deadline) {
-				t.Errorf("%q: systemd kills %v before the deadline", n.text, deadline.Sub(end))
+			if end := n.At.Add(n.Extends()); end.Before(deadline) {
+				t.Errorf("%q: systemd kills %v before the deadline", n.Text, deadline.Sub(end))
 			}
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/unit"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
 )
 
 // unitFile is a unit of the README: a block of ini whose first line is a comment with its name.
@@ -84,7 +86,7 @@ func execStart(t *testing.T, service unitFile) *serveCmd {
 	if _, err := parserOf(&grammar).Parse(words[1:]); err != nil {
 		t.Fatalf("ExecStart=%s: %v", line, err)
 	}
-	if _, err := grammar.Serve.fit(); err != nil {
+	if _, err := grammar.Serve.Fit(); err != nil {
 		t.Errorf("ExecStart=%s: %v", line, err)
 	}
 	return &grammar.Serve
@@ -120,7 +122,7 @@ func TestTheReadmesSocketsAreThoseThatTheBinaryTakes(t *testing.T) {
 	required := strings.Fields(strings.Join(service.all("Unit", "Requires"), " "))
 	for _, socket := range readmeUnits(t, ".socket") {
 		name := socket.value(t, "Socket", "FileDescriptorName")
-		if name != sessionsSocket && name != adminSocket {
+		if name != systemd.SessionsSocket && name != systemd.AdminSocket {
 			t.Errorf("%s: FileDescriptorName=%s is no name that serve knows", socket.name, name)
 		}
 		if !slices.Contains(required, socket.name) {
@@ -134,10 +136,10 @@ func TestTheReadmesSocketsAreThoseThatTheBinaryTakes(t *testing.T) {
 			address = "[::]:" + address
 		}
 		listen, admin := address, serve.Admin
-		if name == adminSocket {
+		if name == systemd.AdminSocket {
 			listen, admin = serve.Listen, address
 		}
-		if err := serve.authFlags.check(listen, admin); err != nil {
+		if err := serve.CheckAuth(listen, admin); err != nil {
 			t.Errorf("%s: %v", socket.name, err)
 		}
 	}

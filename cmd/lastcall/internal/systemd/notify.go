@@ -1,4 +1,4 @@
-package main
+package systemd
 
 import (
 	"cmp"
@@ -9,9 +9,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/lastcall-go/lastcall/actors"
 )
 
 const (
@@ -27,19 +30,20 @@ const (
 	notifyTimeout = 100 * time.Millisecond
 )
 
-// notifier tells systemd how the process is (sd_notify(3), Type=notify), and answers its watchdog.
+// Notifier tells systemd how the process is (sd_notify(3), Type=notify), and answers its watchdog.
 // Its methods only note what is to be told, and never wait: Serve tells. Where the process wasn't
 // started by something that wants to know, all of it does nothing. A failure to tell is logged once,
 // and tried again with the next news.
 //
 // As a service it is the first of the stage AfterSessions, and so the last to stop.
-type notifier struct {
+type Notifier struct {
 	send     func(state string) error // nil: nobody wants to know
 	watchdog time.Duration            // what systemd waits for a sign of life. 0: for ever
 	sessions func() int
 	alive    func(context.Context) error
 	log      *slog.Logger
 
+	open    atomic.Int64 // sessions, as far as was observed
 	failure sync.Once
 	news    chan struct{} // holds one when something is to be told at once
 
@@ -61,13 +65,20 @@ type condition struct {
 	deadline time.Time
 }
 
-// newNotifier reads NOTIFY_SOCKET and WATCHDOG_USEC. They stay in the environment: the process starts
+// NewNotifier reads NOTIFY_SOCKET and WATCHDOG_USEC. They stay in the environment: the process starts
 // no other that would inherit them, and systemd listens to its main process alone (NotifyAccess=main).
 //
-// sessions is how many there are; alive must return when its context is done, with an error unless
-// the process still does what it is there for.
-func newNotifier(sessions func() int, alive func(context.Context) error, log *slog.Logger) *notifier {
-	n := &notifier{sessions: sessions, alive: alive, log: log, news: make(chan struct{}, 1)}
+// alive must return when its context is done, with an error unless the process still does what it is there
+// for.
+func NewNotifier(alive func(context.Context) error, log *slog.Logger) *Notifier {
+	n := newNotifier(nil, alive, log)
+	n.sessions = func() int { return int(n.open.Load()) }
+	return n
+}
+
+// newNotifier has another count of sessions than that of [Notifier.Observe].
+func newNotifier(sessions func() int, alive func(context.Context) error, log *slog.Logger) *Notifier {
+	n := &Notifier{sessions: sessions, alive: alive, log: log, news: make(chan struct{}, 1)}
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {
 		return n
@@ -81,27 +92,59 @@ func newNotifier(sessions func() int, alive func(context.Context) error, log *sl
 	return n
 }
 
-// started: all ports are open, and all services run.
-func (n *notifier) started() { n.note(func(c *condition) { c.ready = true }) }
+// Started: all ports are open, and all services run.
+func (n *Notifier) Started() { n.note(func(c *condition) { c.ready = true }) }
+
+// Ending: the drain begins that the process ends with. A short one is over before its events are heard.
+func (n *Notifier) Ending(deadline time.Time) { n.draining(n.sessions(), deadline, true) }
+
+// Observe takes the supervisor's events, one at a time.
+func (n *Notifier) Observe(event any) {
+	switch e := event.(type) {
+	case actors.SessionStarted:
+		n.open.Add(1)
+	case actors.SessionStopped:
+		n.open.Add(-1)
+	case actors.DrainStarted:
+		n.observeDrain(e.DrainStatus)
+	case actors.DrainProgress:
+		n.observeDrain(e.DrainStatus)
+	case actors.DrainFinished:
+		n.observeDrain(e.DrainStatus)
+	case actors.Resumed:
+		n.resumed()
+	}
+}
+
+// observeDrain notes what becomes of all sessions.
+func (n *Notifier) observeDrain(d actors.DrainStatus) {
+	switch {
+	case d.Part:
+	case d.Standby && d.Over:
+		n.drained()
+	default:
+		n.draining(d.Left, d.Deadline, !d.Standby)
+	}
+}
 
 // draining: a drain of everything has begun or goes on, with so many sessions left. final: the
 // process ends with it; from then on nothing else is told.
-func (n *notifier) draining(left int, deadline time.Time, final bool) {
+func (n *Notifier) draining(left int, deadline time.Time, final bool) {
 	n.note(func(c *condition) {
 		*c = condition{ready: c.ready, draining: true, final: final, left: left, deadline: deadline}
 	})
 }
 
 // drained: a drain is over that the process survives.
-func (n *notifier) drained() {
+func (n *Notifier) drained() {
 	n.note(func(c *condition) { *c = condition{ready: c.ready, standby: true} })
 }
 
 // resumed: sessions are admitted again.
-func (n *notifier) resumed() { n.note(func(c *condition) { *c = condition{ready: c.ready} }) }
+func (n *Notifier) resumed() { n.note(func(c *condition) { *c = condition{ready: c.ready} }) }
 
 // note changes the condition. What is more than progress is told at once.
-func (n *notifier) note(change func(*condition)) {
+func (n *Notifier) note(change func(*condition)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was, now := n.now, n.now
@@ -121,7 +164,7 @@ func (n *notifier) note(change func(*condition)) {
 
 // Serve implements [actors.Service]. It tells until it is told to stop, also while the process
 // drains, and what was noted last before it returns.
-func (n *notifier) Serve(ctx context.Context) error {
+func (n *Notifier) Serve(ctx context.Context) error {
 	if n.send == nil {
 		<-ctx.Done()
 		return nil
@@ -142,7 +185,7 @@ func (n *notifier) Serve(ctx context.Context) error {
 }
 
 // tell sends what systemd doesn't know yet, and returns when to look again.
-func (n *notifier) tell() (pause time.Duration) {
+func (n *Notifier) tell() (pause time.Duration) {
 	n.mu.Lock()
 	now := n.now
 	n.mu.Unlock()
@@ -198,7 +241,7 @@ func numberOfSessions(n int) string {
 
 // watch gives systemd's watchdog a sign of life every third of its time, as long as there is one.
 // When there is none for that time, systemd ends the process, and starts it again.
-func (n *notifier) watch(ctx context.Context) {
+func (n *Notifier) watch(ctx context.Context) {
 	if n.watchdog <= 0 {
 		return
 	}
@@ -220,7 +263,7 @@ func (n *notifier) watch(ctx context.Context) {
 	}
 }
 
-func (n *notifier) ping(ctx context.Context, limit time.Duration) error {
+func (n *Notifier) ping(ctx context.Context, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := n.alive(ctx)
@@ -231,7 +274,7 @@ func (n *notifier) ping(ctx context.Context, limit time.Duration) error {
 }
 
 // say sends a message, and tells whether that went well.
-func (n *notifier) say(state string) bool {
+func (n *Notifier) say(state string) bool {
 	err := n.send(state)
 	if err != nil {
 		n.failure.Do(func() { n.log.Warn("systemd not notified", "error", err) })

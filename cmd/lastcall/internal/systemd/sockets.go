@@ -1,4 +1,6 @@
-package main
+// Package systemd is what a service manager and a gateway tell each other: sockets that the process is
+// started with, and notifications of how it is.
+package systemd
 
 import (
 	"cmp"
@@ -12,33 +14,33 @@ import (
 
 // The names that a socket unit can give its sockets (FileDescriptorName=).
 const (
-	sessionsSocket = "sessions"
-	adminSocket    = "admin"
+	SessionsSocket = "sessions"
+	AdminSocket    = "admin"
 )
 
-// sockets are listeners that the process was started with, in place of --listen and --admin. Nil:
+// Sockets are listeners that the process was started with, in place of --listen and --admin. Nil:
 // there is none.
 //
 // A socket in the file system is one that whoever may open it can reach, which nothing here knows:
 // its address is no loopback address, and so needs to be told who may connect.
-type sockets struct {
-	sessions, admin net.Listener
+type Sockets struct {
+	Sessions, Admin net.Listener
 }
 
-// inherited takes the sockets that systemd passes (sd_listen_fds(3)). One that comes alone is for
+// Inherited takes the sockets that systemd passes (sd_listen_fds(3)). One that comes alone is for
 // sessions, whatever its name. None of them is inherited further. An error says what to change in the
 // socket units; all sockets are closed then.
-func inherited() (sockets, error) {
+func Inherited() (Sockets, error) {
 	files := activation.Files(true) // closed on exec, and gone from the environment
 	defer closeAll(files)           // a listener has a descriptor of its own
-	var found sockets
+	var found Sockets
 	for _, file := range files {
 		listener, err := listenerOf(file)
 		if err == nil {
 			err = found.take(listener, file.Name(), len(files) == 1)
 		}
 		if err != nil {
-			return sockets{}, errors.Join(err, found.close())
+			return Sockets{}, errors.Join(err, found.Close())
 		}
 	}
 	return found, nil
@@ -76,13 +78,13 @@ func connected(file *os.File) bool {
 }
 
 // take puts a listener in its place, or closes it.
-func (s *sockets) take(listener net.Listener, name string, alone bool) error {
-	place := &s.sessions
+func (s *Sockets) take(listener net.Listener, name string, alone bool) error {
+	place := &s.Sessions
 	switch {
-	case name == adminSocket:
-		place = &s.admin
-	case name != sessionsSocket && !alone:
-		return errors.Join(fmt.Errorf("inherited socket %q: of several, each needs FileDescriptorName=%s or FileDescriptorName=%s", name, sessionsSocket, adminSocket), listener.Close())
+	case name == AdminSocket:
+		place = &s.Admin
+	case name != SessionsSocket && !alone:
+		return errors.Join(fmt.Errorf("inherited socket %q: of several, each needs FileDescriptorName=%s or FileDescriptorName=%s", name, SessionsSocket, AdminSocket), listener.Close())
 	}
 	if *place != nil {
 		return errors.Join(fmt.Errorf("inherited sockets: two are named %q, give that one a single ListenStream=", name), listener.Close())
@@ -91,9 +93,9 @@ func (s *sockets) take(listener net.Listener, name string, alone bool) error {
 	return nil
 }
 
-// close closes those that there are, and that nobody has closed yet.
-func (s sockets) close() (err error) {
-	for _, listener := range []net.Listener{s.sessions, s.admin} {
+// Close closes the listeners that are not closed yet.
+func (s Sockets) Close() (err error) {
+	for _, listener := range []net.Listener{s.Sessions, s.Admin} {
 		if listener == nil {
 			continue
 		}
@@ -102,12 +104,4 @@ func (s sockets) close() (err error) {
 		}
 	}
 	return err
-}
-
-// addressOf is where a listener is reached: itself, or if there is none where the flag says.
-func addressOf(listener net.Listener, flag string) string {
-	if listener == nil {
-		return flag
-	}
-	return listener.Addr().String()
 }

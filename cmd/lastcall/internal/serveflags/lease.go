@@ -1,4 +1,4 @@
-package main
+package serveflags
 
 import (
 	"context"
@@ -11,11 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
-	adminapi "github.com/lastcall-go/lastcall/transport/admin"
-	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 )
 
@@ -30,43 +26,24 @@ type leaseFlags struct {
 	LeaseKey     string        `type:"path" placeholder:"FILE" help:"Its key, in PEM."`
 }
 
-// leaser is the store, with the service that keeps its leases. A store that refuses is an error, one
-// that can't be reached a warning.
-func (f *leaseFlags) leaser(log *slog.Logger) (relay.Leaser, []extraService, error) {
-	if f.LeaseTTL < time.Second || f.LeaseTTL > maxDuration {
-		return nil, nil, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, maxDuration)
+// store has no URL where leases are this process's own.
+func (f *leaseFlags) store(log *slog.Logger) (redislease.Options, error) {
+	if f.LeaseTTL < time.Second || f.LeaseTTL > MaxDuration {
+		return redislease.Options{}, fmt.Errorf("--lease-ttl %v: must be from 1s to %v", f.LeaseTTL, MaxDuration)
 	}
 	secure, err := f.leaseTLS(log)
 	if err != nil {
-		return nil, nil, err
+		return redislease.Options{}, err
 	}
-	if f.LeaseURL == "" {
-		return &lease.Memory{}, nil, nil
+	if f.LeaseURL != "" {
+		redis.SetLogger(redisLog{log}) // it has one for the process, and would write to stderr
 	}
-	redis.SetLogger(redisLog{log}) // it has one for the process, and would write to stderr
 	failure := redislease.FailOpen
-	if f.failClosed() {
+	if f.LeaseFailure == "closed" {
 		failure = redislease.FailClosed
 	}
-	store, err := redislease.New(redislease.Options{
-		URL:       f.LeaseURL,
-		TLS:       secure,
-		TTL:       f.LeaseTTL,
-		Failure:   failure,
-		OnWarning: func(err error) { log.Warn("lease store", "error", err) },
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("--lease-url: %w", err)
-	}
-	if err := store.Check(context.Background()); errors.Is(err, redislease.ErrRefused) {
-		return nil, nil, fmt.Errorf("--lease-url: %w", err)
-	} else if err != nil {
-		log.Warn("lease store can't be reached yet", "failure", f.LeaseFailure, "error", err)
-	}
-	return store, []extraService{{"lease store", actors.AfterSessions, store}}, nil
+	return redislease.Options{URL: f.LeaseURL, TLS: secure, TTL: f.LeaseTTL, Failure: failure}, nil
 }
-
-func (f *leaseFlags) failClosed() bool { return f.LeaseFailure == "closed" }
 
 // leaseTLS is nil if no file is named.
 func (f *leaseFlags) leaseTLS(log *slog.Logger) (*tls.Config, error) {
@@ -90,29 +67,6 @@ func (f *leaseFlags) leaseTLS(log *slog.Logger) (*tls.Config, error) {
 		return nil, fmt.Errorf("--lease-ca, --lease-cert, --lease-key: %w", err)
 	}
 	return config, nil
-}
-
-// leaseStoreReached is an error until the store has been reached once, where no session can do without.
-func (g *gateway) leaseStoreReached() error {
-	if g.leases != nil && g.flags.failClosed() && !g.leases().Reached {
-		return errors.New("lease store not reached yet")
-	}
-	return nil
-}
-
-// leaseStoreView is nil where leases are this process's own.
-func (g *gateway) leaseStoreView() func() adminapi.LeaseStore {
-	if g.leases == nil {
-		return nil
-	}
-	return func() adminapi.LeaseStore {
-		stats := g.leases()
-		view := adminapi.LeaseStore{Reachable: stats.Reachable, Since: stats.Since}
-		if !stats.Reachable && g.flags.failClosed() {
-			view.SessionsEnd = stats.Since.Add(g.flags.LeaseTTL) // none was renewed after it
-		}
-		return view
-	}
 }
 
 // redisLog takes what go-redis says of its connections; what matters of it comes as a warning of the

@@ -1,12 +1,22 @@
-package main
+package serveflags
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/gateway"
+	"github.com/lastcall-go/lastcall/transport/scripted"
+	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
 // agentTLSFlags say how the connections to the agent are encrypted.
@@ -46,4 +56,38 @@ func (f *agentTLSFlags) config(log *slog.Logger) (*tls.Config, error) {
 		return nil, fmt.Errorf("--agent-tls: %w", err)
 	}
 	return config, nil
+}
+
+// scriptedPace is how fast the scripted agent plays: slow enough to watch.
+const scriptedPace = 2 * time.Second
+
+// agents is the pool of connections to the agent, with the agent itself where none was named.
+func (f *Flags) agents(version string, log *slog.Logger) (*transport.Pool, []gateway.Service, error) {
+	security, err := f.agentTLSFlags.config(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	options := transport.PoolOptions{
+		Target:               f.Agent,
+		TLS:                  security,
+		StreamsPerConnection: f.AgentStreams,
+		Keepalive:            f.AgentKeepalive,
+		UserAgent:            "lastcall/" + version,
+	}
+	if f.OTLPEndpoint != "" {
+		options.Interceptor = tracing.Interceptor
+	}
+	if f.Agent != "" {
+		pool, err := transport.NewPool(options)
+		return pool, nil, err
+	}
+	inProcess := bufconn.Listen(1 << 20)
+	agent := scripted.New(scripted.Options{Pace: scriptedPace})
+	run := actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, inProcess) })
+	options.Target, options.Name = "passthrough:///scripted", "scripted, in process"
+	options.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return inProcess.DialContext(ctx)
+	})}
+	pool, err := transport.NewPool(options)
+	return pool, []gateway.Service{{Name: "scripted agent", Stage: actors.AfterSessions, Run: run}}, err
 }

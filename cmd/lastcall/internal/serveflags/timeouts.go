@@ -1,4 +1,4 @@
-package main
+package serveflags
 
 import (
 	"errors"
@@ -12,32 +12,32 @@ import (
 // maxCloseTimeout is how long coder/websocket waits for the answer to a close frame.
 const maxCloseTimeout = 5 * time.Second
 
-// maxDuration keeps sums of durations far from overflow.
-const maxDuration = 1000 * time.Hour
+// MaxDuration bounds flags: it keeps sums of durations far from overflow.
+const MaxDuration = 1000 * time.Hour
 
-// fit makes what a session gets in a drain fit into --shutdown-timeout, with room for the HTTP
+// Fit makes what a session gets in a drain fit into --shutdown-timeout, with room for the HTTP
 // server. Values that were set are kept or refused; defaults give way, in proportion.
-func (c *serveCmd) fit() (actors.Budget, error) {
+func (f *Flags) Fit() (actors.Budget, error) {
 	for _, flag := range []struct {
 		name  string
 		value time.Duration
 		least time.Duration
 	}{
-		{"start-timeout", c.StartTimeout, time.Millisecond},
-		{"shutdown-timeout", c.ShutdownTimeout, time.Millisecond},
-		{"drain-delay", c.DrainDelay, 0},
-		{"drain-grace", c.DrainGrace, 0},
-		{"stop-timeout", valueOr(c.StopTimeout, actors.DefaultStopTimeout), time.Millisecond},
-		{"close-timeout", valueOr(c.CloseTimeout, actors.DefaultCloseTimeout), time.Millisecond},
-		{"batch-interval", c.BatchInterval, time.Millisecond},
-		{"max-session-age", c.MaxSessionAge, 0},
-		{"agent-keepalive", c.AgentKeepalive, 10 * time.Second},
+		{"start-timeout", f.StartTimeout, time.Millisecond},
+		{"shutdown-timeout", f.ShutdownTimeout, time.Millisecond},
+		{"drain-delay", f.DrainDelay, 0},
+		{"drain-grace", f.DrainGrace, 0},
+		{"stop-timeout", valueOr(f.StopTimeout, actors.DefaultStopTimeout), time.Millisecond},
+		{"close-timeout", valueOr(f.CloseTimeout, actors.DefaultCloseTimeout), time.Millisecond},
+		{"batch-interval", f.BatchInterval, time.Millisecond},
+		{"max-session-age", f.MaxSessionAge, 0},
+		{"agent-keepalive", f.AgentKeepalive, 10 * time.Second},
 	} {
 		if flag.value < flag.least {
 			return actors.Budget{}, fmt.Errorf("--%s %v: must be at least %v", flag.name, flag.value, flag.least)
 		}
-		if flag.value > maxDuration {
-			return actors.Budget{}, fmt.Errorf("--%s %v: must be at most %v", flag.name, flag.value, maxDuration)
+		if flag.value > MaxDuration {
+			return actors.Budget{}, fmt.Errorf("--%s %v: must be at most %v", flag.name, flag.value, MaxDuration)
 		}
 	}
 	for _, flag := range []struct {
@@ -45,23 +45,23 @@ func (c *serveCmd) fit() (actors.Budget, error) {
 		value int
 		least int
 	}{
-		{"batch-size", c.BatchSize, 0},
-		{"max-sessions", c.MaxSessions, 0},
-		{"agent-streams", c.AgentStreams, 1},
+		{"batch-size", f.BatchSize, 0},
+		{"max-sessions", f.MaxSessions, 0},
+		{"agent-streams", f.AgentStreams, 1},
 	} {
 		if flag.value < flag.least {
 			return actors.Budget{}, fmt.Errorf("--%s %d: must be at least %d", flag.name, flag.value, flag.least)
 		}
 	}
-	if c.CloseTimeout != nil && *c.CloseTimeout > maxCloseTimeout {
-		return actors.Budget{}, fmt.Errorf("--close-timeout %v: must be at most %v, a WebSocket waits no longer for the answer to its close frame", *c.CloseTimeout, maxCloseTimeout)
+	if f.CloseTimeout != nil && *f.CloseTimeout > maxCloseTimeout {
+		return actors.Budget{}, fmt.Errorf("--close-timeout %v: must be at most %v, a WebSocket waits no longer for the answer to its close frame", *f.CloseTimeout, maxCloseTimeout)
 	}
 	budget, err := actors.Budget{
-		Total: c.ShutdownTimeout,
-		Delay: c.DrainDelay,
-		Grace: c.DrainGrace,
-		Stop:  valueOr(c.StopTimeout, 0),
-		Close: valueOr(c.CloseTimeout, 0),
+		Total: f.ShutdownTimeout,
+		Delay: f.DrainDelay,
+		Grace: f.DrainGrace,
+		Stop:  valueOr(f.StopTimeout, 0),
+		Close: valueOr(f.CloseTimeout, 0),
 	}.Fit()
 	var tooShort *actors.BudgetError
 	if errors.As(err, &tooShort) {

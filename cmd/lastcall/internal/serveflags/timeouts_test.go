@@ -1,4 +1,4 @@
-package main
+package serveflags
 
 import (
 	"math"
@@ -12,8 +12,8 @@ import (
 )
 
 // valid is what the flags' defaults parse to.
-func valid() serveCmd {
-	return serveCmd{
+func valid() Flags {
+	return Flags{
 		AgentStreams:    100,
 		AgentKeepalive:  6 * time.Minute,
 		StartTimeout:    2 * time.Minute,
@@ -25,19 +25,19 @@ func valid() serveCmd {
 func TestTimeoutsFit(t *testing.T) {
 	tests := []struct {
 		name string
-		set  func(*serveCmd)
+		set  func(*Flags)
 		want [2]time.Duration // to stop, to close
 	}{
-		{"defaults", func(*serveCmd) {}, [2]time.Duration{10 * time.Second, 5 * time.Second}},
-		{"defaults that just fit", func(c *serveCmd) { c.ShutdownTimeout = 16 * time.Second }, [2]time.Duration{10 * time.Second, 5 * time.Second}},
-		{"defaults give way in proportion", func(c *serveCmd) { c.ShutdownTimeout = 10 * time.Second }, [2]time.Duration{6 * time.Second, 3 * time.Second}},
-		{"defaults give way to a grace", func(c *serveCmd) { c.DrainGrace = 21 * time.Second }, [2]time.Duration{2 * time.Second, time.Second}},
-		{"defaults give way to a delay", func(c *serveCmd) { c.DrainDelay = 21 * time.Second }, [2]time.Duration{2 * time.Second, time.Second}},
-		{"a default gives way to what is set", func(c *serveCmd) { c.StopTimeout = new(20 * time.Second) }, [2]time.Duration{20 * time.Second, 4 * time.Second}},
-		{"the other one too", func(c *serveCmd) {
+		{"defaults", func(*Flags) {}, [2]time.Duration{10 * time.Second, 5 * time.Second}},
+		{"defaults that just fit", func(c *Flags) { c.ShutdownTimeout = 16 * time.Second }, [2]time.Duration{10 * time.Second, 5 * time.Second}},
+		{"defaults give way in proportion", func(c *Flags) { c.ShutdownTimeout = 10 * time.Second }, [2]time.Duration{6 * time.Second, 3 * time.Second}},
+		{"defaults give way to a grace", func(c *Flags) { c.DrainGrace = 21 * time.Second }, [2]time.Duration{2 * time.Second, time.Second}},
+		{"defaults give way to a delay", func(c *Flags) { c.DrainDelay = 21 * time.Second }, [2]time.Duration{2 * time.Second, time.Second}},
+		{"a default gives way to what is set", func(c *Flags) { c.StopTimeout = new(20 * time.Second) }, [2]time.Duration{20 * time.Second, 4 * time.Second}},
+		{"the other one too", func(c *Flags) {
 			c.ShutdownTimeout, c.CloseTimeout = 10*time.Second, new(4*time.Second)
 		}, [2]time.Duration{5 * time.Second, 4 * time.Second}},
-		{"what is set just fits", func(c *serveCmd) {
+		{"what is set just fits", func(c *Flags) {
 			c.StopTimeout, c.CloseTimeout = new(19*time.Second), new(5*time.Second)
 		}, [2]time.Duration{19 * time.Second, 5 * time.Second}},
 	}
@@ -45,7 +45,7 @@ func TestTimeoutsFit(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := valid()
 			test.set(&c)
-			if got, err := c.fit(); err != nil || [2]time.Duration{got.Stop, got.Close} != test.want {
+			if got, err := c.Fit(); err != nil || [2]time.Duration{got.Stop, got.Close} != test.want {
 				t.Errorf("got %+v, %v; want %v", got, err, test.want)
 			}
 		})
@@ -55,35 +55,35 @@ func TestTimeoutsFit(t *testing.T) {
 func TestTimeoutsThatCannotFitAreRefused(t *testing.T) {
 	tests := []struct {
 		name string
-		set  func(*serveCmd)
+		set  func(*Flags)
 		want string
 	}{
-		{"a stop timeout", func(c *serveCmd) { c.StopTimeout = new(30 * time.Second) },
+		{"a stop timeout", func(c *Flags) { c.StopTimeout = new(30 * time.Second) },
 			"--stop-timeout 30s + 1s for the HTTP server = 31s: --shutdown-timeout 25s must be longer"},
-		{"no room for HTTP", func(c *serveCmd) { c.StopTimeout, c.CloseTimeout = new(20*time.Second), new(5*time.Second) },
+		{"no room for HTTP", func(c *Flags) { c.StopTimeout, c.CloseTimeout = new(20*time.Second), new(5*time.Second) },
 			"--stop-timeout 20s + --close-timeout 5s + 1s for the HTTP server = 26s: --shutdown-timeout 25s must be longer"},
-		{"nothing left for defaults", func(c *serveCmd) { c.DrainDelay, c.DrainGrace = 4*time.Second, 20*time.Second },
+		{"nothing left for defaults", func(c *Flags) { c.DrainDelay, c.DrainGrace = 4*time.Second, 20*time.Second },
 			"--drain-delay 4s + --drain-grace 20s + 1s for the HTTP server = 25s: --shutdown-timeout 25s must be longer"},
-		{"hardly anything left for defaults", func(c *serveCmd) { c.DrainGrace = 24*time.Second - time.Millisecond },
+		{"hardly anything left for defaults", func(c *Flags) { c.DrainGrace = 24*time.Second - time.Millisecond },
 			"--drain-grace 23.999s + 1s for the HTTP server = 24.999s: --shutdown-timeout 25s must be longer"},
-		{"a close timeout over the library's", func(c *serveCmd) { c.CloseTimeout = new(6 * time.Second) },
+		{"a close timeout over the library's", func(c *Flags) { c.CloseTimeout = new(6 * time.Second) },
 			"--close-timeout 6s: must be at most 5s, a WebSocket waits no longer for the answer to its close frame"},
-		{"no shutdown timeout", func(c *serveCmd) { c.ShutdownTimeout = 0 }, "--shutdown-timeout 0s: must be at least 1ms"},
-		{"no start timeout", func(c *serveCmd) { c.StartTimeout = 0 }, "--start-timeout 0s: must be at least 1ms"},
-		{"no stop timeout", func(c *serveCmd) { c.StopTimeout = new(time.Duration) }, "--stop-timeout 0s: must be at least 1ms"},
-		{"a negative grace", func(c *serveCmd) { c.DrainGrace = -time.Second }, "--drain-grace -1s: must be at least 0s"},
-		{"a grace for ever", func(c *serveCmd) { c.DrainGrace = 1001 * time.Hour }, "--drain-grace 1001h0m0s: must be at most 1000h0m0s"},
-		{"no time between batches", func(c *serveCmd) { c.BatchInterval = 0 }, "--batch-interval 0s: must be at least 1ms"},
-		{"a hasty keepalive", func(c *serveCmd) { c.AgentKeepalive = time.Second }, "--agent-keepalive 1s: must be at least 10s"},
-		{"negative batches", func(c *serveCmd) { c.BatchSize = -1 }, "--batch-size -1: must be at least 0"},
-		{"negative sessions", func(c *serveCmd) { c.MaxSessions = -1 }, "--max-sessions -1: must be at least 0"},
-		{"no streams", func(c *serveCmd) { c.AgentStreams = 0 }, "--agent-streams 0: must be at least 1"},
+		{"no shutdown timeout", func(c *Flags) { c.ShutdownTimeout = 0 }, "--shutdown-timeout 0s: must be at least 1ms"},
+		{"no start timeout", func(c *Flags) { c.StartTimeout = 0 }, "--start-timeout 0s: must be at least 1ms"},
+		{"no stop timeout", func(c *Flags) { c.StopTimeout = new(time.Duration) }, "--stop-timeout 0s: must be at least 1ms"},
+		{"a negative grace", func(c *Flags) { c.DrainGrace = -time.Second }, "--drain-grace -1s: must be at least 0s"},
+		{"a grace for ever", func(c *Flags) { c.DrainGrace = 1001 * time.Hour }, "--drain-grace 1001h0m0s: must be at most 1000h0m0s"},
+		{"no time between batches", func(c *Flags) { c.BatchInterval = 0 }, "--batch-interval 0s: must be at least 1ms"},
+		{"a hasty keepalive", func(c *Flags) { c.AgentKeepalive = time.Second }, "--agent-keepalive 1s: must be at least 10s"},
+		{"negative batches", func(c *Flags) { c.BatchSize = -1 }, "--batch-size -1: must be at least 0"},
+		{"negative sessions", func(c *Flags) { c.MaxSessions = -1 }, "--max-sessions -1: must be at least 0"},
+		{"no streams", func(c *Flags) { c.AgentStreams = 0 }, "--agent-streams 0: must be at least 1"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			c := valid()
 			test.set(&c)
-			if got, err := c.fit(); err == nil || err.Error() != test.want {
+			if got, err := c.Fit(); err == nil || err.Error() != test.want {
 				t.Errorf("got %v, %v\nwant %s", got, err, test.want)
 			}
 		})
@@ -108,7 +108,7 @@ func TestTimeoutsFitOrAreRefused(t *testing.T) {
 		c.StopTimeout = rapid.Ptr(duration, true).Draw(t, "stop")
 		c.CloseTimeout = rapid.Ptr(duration, true).Draw(t, "close")
 
-		got, err := c.fit()
+		got, err := c.Fit()
 		if err != nil {
 			wantNumbers(t, &c, err.Error())
 			return
@@ -133,7 +133,7 @@ func TestTimeoutsFitOrAreRefused(t *testing.T) {
 }
 
 // wantNumbers wants the flag that is wrong in itself, or all that don't fit together.
-func wantNumbers(t *rapid.T, c *serveCmd, message string) {
+func wantNumbers(t *rapid.T, c *Flags, message string) {
 	flags := map[string]time.Duration{
 		"--shutdown-timeout": c.ShutdownTimeout,
 		"--drain-delay":      c.DrainDelay,

@@ -1,4 +1,4 @@
-package main
+package serveflags
 
 import (
 	"context"
@@ -7,11 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/codec"
@@ -64,7 +61,7 @@ func (f *contractFlags) open(pool *transport.Pool, log *slog.Logger) (*contract,
 		reload.due, err = true, nil
 	}
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("--contract %s: %w", f.Contract, err), closePool(pool))
+		return nil, nil, fmt.Errorf("--contract %s: %w", f.Contract, err)
 	}
 	return c, []reloadable{reload}, nil
 }
@@ -100,43 +97,4 @@ func readContract(path string) (*codec.Contract, error) {
 		return nil, err
 	}
 	return codec.ParseContract(set)
-}
-
-// droppedFields counts the fields of the agent's messages that the contract doesn't have.
-type droppedFields struct {
-	log    *slog.Logger
-	metric func() // called for each
-
-	mu     sync.Mutex
-	counts map[string]int
-}
-
-// maxDroppedFields is how many fields are told apart.
-const maxDroppedFields = 64
-
-// add counts a field, and logs the first of each number.
-func (d *droppedFields) add(message protoreflect.FullName, number protoreflect.FieldNumber) {
-	d.metric()
-	if d.count(fmt.Sprintf("%s.%d", message, number)) == 1 {
-		d.log.Warn("the agent sends a field that the contract doesn't have, and clients don't get: see --contract", "message", message, "number", number)
-	}
-}
-
-func (d *droppedFields) count(field string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, known := d.counts[field]; !known && len(d.counts) >= maxDroppedFields {
-		return 0
-	}
-	d.counts[field]++
-	return d.counts[field]
-}
-
-// tell logs how often each was there.
-func (d *droppedFields) tell() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.counts) > 0 {
-		d.log.Warn("fields of the agent's that clients didn't get", "fields", d.counts)
-	}
 }

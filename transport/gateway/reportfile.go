@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"crypto/rand"
@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 )
@@ -94,6 +95,33 @@ func (f *reportFile) writeTemporary(data []byte) (path string, err error) {
 		return "", errors.Join(err, os.Remove(path))
 	}
 	return path, nil
+}
+
+// keepReport leaves the report of a drain that the process survives.
+func (g *Gateway) keepReport(event any) {
+	if e, is := event.(actors.DrainFinished); is && e.Standby {
+		if err := g.report.standby(e.Report); err != nil {
+			g.options.Log.Error("report not written", "error", err)
+		}
+	}
+}
+
+// leastReport is what the report gets to be written in any case, such as on a network's file system.
+const leastReport = time.Second
+
+// writeReport returns when the report is written, or when there is no time left for it.
+func (g *Gateway) writeReport(report *actors.Report, deadline time.Time) (err error) {
+	written := make(chan error, 1)
+	go func() { written <- g.report.write(report) }()
+	select {
+	case err = <-written:
+	case <-time.After(max(leastReport, time.Until(deadline))):
+		err = errors.New("write the report: it takes too long")
+	}
+	if err != nil {
+		g.options.Log.Error("report not written", "error", err)
+	}
+	return err
 }
 
 // removed removes a file that was written.

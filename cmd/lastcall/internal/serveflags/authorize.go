@@ -1,4 +1,4 @@
-package main
+package serveflags
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/auth"
+	"github.com/lastcall-go/lastcall/transport/gateway"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
@@ -29,10 +30,10 @@ type authFlags struct {
 	TLSClientCA string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Ask clients for a certificate of these authorities, in PEM."`
 }
 
-// authorizer is the one that the flags name, with what of it can be read again.
+// authorizer is the one that the flags name, or nil where --auth is not set, with what of it can be read again.
 // listen and admin are the addresses of the ports.
 func (f *authFlags) authorizer(listen, admin string) (grant.Authorizer, []reloadable, error) {
-	if err := f.check(listen, admin); err != nil {
+	if err := f.CheckAuth(listen, admin); err != nil {
 		return nil, nil, err
 	}
 	switch f.Auth {
@@ -44,17 +45,23 @@ func (f *authFlags) authorizer(listen, admin string) (grant.Authorizer, []reload
 		return tokens, []reloadable{{what: "tokens", read: func(context.Context) error { return tokens.Reload() }}}, nil
 	case "forward":
 		forward, err := f.forward()
-		return forward, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		return forward, nil, nil
+	case "none":
+		return &auth.None{}, nil, nil
 	}
-	return &auth.None{}, nil, nil
+	return nil, nil, nil
 }
 
-// check wants the flags that go together, and no door open by mistake.
-func (f *authFlags) check(listen, admin string) error {
+// CheckAuth wants the flags that go together, and no door open by mistake. listen and admin are the
+// addresses of the listeners.
+func (f *authFlags) CheckAuth(listen, admin string) error {
 	switch {
-	case f.Auth == "" && !isLoopback(listen):
+	case f.Auth == "" && !gateway.IsLoopback(listen):
 		return fmt.Errorf("--listen %s can be reached by others: say who may connect with --auth tokens or --auth forward, or --auth none if something else guards it", listen)
-	case f.Auth == "" && !isLoopback(admin):
+	case f.Auth == "" && !gateway.IsLoopback(admin):
 		return fmt.Errorf("--admin %s can be reached by others, who could drain: say who may with --auth tokens or --auth forward, or --auth none if something else guards it", admin)
 	case (f.Auth == "tokens") != (f.AuthTokens != ""):
 		return errors.New("--auth tokens and --auth-tokens go together")
@@ -119,10 +126,4 @@ func (f *authFlags) encrypt(listener net.Listener, clientCA string, log *slog.Lo
 		return nil, fmt.Errorf("--tls-client-ca: %w", err)
 	}
 	return tls.NewListener(listener, config), nil
-}
-
-// isLoopback tells whether only this machine can reach an address.
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	return err == nil && transport.IsLocal(host)
 }

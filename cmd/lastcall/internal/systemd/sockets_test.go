@@ -1,4 +1,4 @@
-package main
+package systemd
 
 import (
 	"bufio"
@@ -9,19 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-)
 
-// passing is a command that is started as systemd does: with sockets, and told so.
-func passing(files []*os.File, names, binary string, args ...string) *exec.Cmd {
-	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary}, args...)...)
-	cmd.ExtraFiles = files
-	cmd.Env = append(os.Environ(), "LISTEN_FDS="+strconv.Itoa(len(files)), "LISTEN_FDNAMES="+names)
-	return cmd
-}
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd/systemdtest"
+)
 
 // heirVariable makes TestHeir a process that was started with sockets.
 const heirVariable = "TEST_PROCESS_IS_AN_HEIR"
@@ -34,13 +27,27 @@ type estate struct {
 	Children        string   // the sockets that a process finds which it starts
 }
 
+func addressOf(listener net.Listener) string {
+	if listener == nil {
+		return ""
+	}
+	return listener.Addr().String()
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
 // TestHeir is no test: it is the process that the others start.
 func TestHeir(*testing.T) {
 	if os.Getenv(heirVariable) == "" {
 		return
 	}
-	found, err := inherited()
-	e := estate{Sessions: addressOf(found.sessions, ""), Admin: addressOf(found.admin, ""), Err: errorText(err)}
+	found, err := Inherited()
+	e := estate{Sessions: addressOf(found.Sessions), Admin: addressOf(found.Admin), Err: errorText(err)}
 	for _, variable := range os.Environ() {
 		if strings.HasPrefix(variable, "LISTEN_") {
 			e.Environment = append(e.Environment, variable)
@@ -54,7 +61,7 @@ func TestHeir(*testing.T) {
 	}
 	fmt.Println(string(text))
 	_, _ = io.Copy(io.Discard, os.Stdin) // so that the test can look at what it holds
-	if err := found.close(); err != nil {
+	if err := found.Close(); err != nil {
 		panic(err)
 	}
 }
@@ -66,7 +73,7 @@ func inherit(t *testing.T, names string, files ...*os.File) (found estate, end f
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := passing(files, names, binary, "-test.run=^TestHeir$")
+	cmd := systemdtest.Passing(files, names, binary, "-test.run=^TestHeir$")
 	cmd.Env = append(cmd.Env, heirVariable+"=1")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -97,30 +104,11 @@ func inherit(t *testing.T, names string, files ...*os.File) (found estate, end f
 	}
 }
 
-// socket makes one that can be passed on. The test's own listener is closed: only the file holds it.
-func socket(t *testing.T, network, address string) (file *os.File, at net.Addr) {
-	t.Helper()
-	listener, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	if unix, ok := listener.(*net.UnixListener); ok {
-		unix.SetUnlinkOnClose(false)
-	}
-	file, err = listener.(interface{ File() (*os.File, error) }).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	return file, listener.Addr()
-}
-
 func TestInheritedSocketsGoWhereTheirNamesSay(t *testing.T) {
-	one, first := socket(t, "tcp", "127.0.0.1:0")
-	two, second := socket(t, "tcp", "127.0.0.1:0")
+	one, first := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
+	two, second := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	path := filepath.Join(t.TempDir(), "s")
-	three, _ := socket(t, "unix", path)
+	three, _ := systemdtest.Socket(t, "unix", path)
 	for _, c := range []struct {
 		names           string
 		files           []*os.File
@@ -150,8 +138,8 @@ func TestInheritedSocketsGoWhereTheirNamesSay(t *testing.T) {
 func TestSocketsOfAnotherProcessAreLeftAlone(t *testing.T) {
 	t.Setenv("LISTEN_PID", "1")
 	t.Setenv("LISTEN_FDS", "1")
-	found, err := inherited()
-	if found != (sockets{}) || err != nil {
+	found, err := Inherited()
+	if found != (Sockets{}) || err != nil {
 		t.Errorf("got %+v, %v", found, err)
 	}
 }
@@ -192,10 +180,10 @@ func TestInheritedSocketsThatAreAmbiguousAreRefused(t *testing.T) {
 		{"a pipe", "sessions:admin", []*os.File{pipe}, streams},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			first, address := socket(t, "tcp", "127.0.0.1:0")
+			first, address := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 			files := append([]*os.File{first}, c.more...)
 			if c.more[0] == nil {
-				files[1], _ = socket(t, "tcp", "127.0.0.1:0")
+				files[1], _ = systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 			}
 			found, end := inherit(t, c.names, files...)
 			defer end()
@@ -248,26 +236,4 @@ func connectionFile(t *testing.T) *os.File {
 	}
 	t.Cleanup(func() { _ = file.Close() })
 	return file
-}
-
-// A socket in the file system isn't known to be out of others' reach.
-func TestAnInheritedAddressIsCheckedAsListenIs(t *testing.T) {
-	for address, safe := range map[string]bool{"127.0.0.1:0": true, "0.0.0.0:0": false, filepath.Join(t.TempDir(), "s"): false} {
-		network := "tcp"
-		if strings.HasPrefix(address, "/") {
-			network = "unix"
-		}
-		listener, err := net.Listen(network, address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = new(authFlags).check(addressOf(listener, "127.0.0.1:8080"), "127.0.0.1:8081")
-		_ = listener.Close()
-		if (err == nil) != safe {
-			t.Errorf("without --auth on %s: %v", address, err)
-		}
-	}
-	if got := addressOf(nil, "127.0.0.1:8080"); got != "127.0.0.1:8080" {
-		t.Errorf("without a socket the address is %q", got)
-	}
 }

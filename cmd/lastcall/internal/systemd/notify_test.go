@@ -1,4 +1,4 @@
-package main
+package systemd
 
 import (
 	"bytes"
@@ -6,28 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd/systemdtest"
 )
+
+// patience is for what should come at once, on a machine that has other things to do.
+const patience = 30 * time.Second
 
 // manager is a service manager in a bubble, that keeps what it is told.
 type manager struct {
 	mu       sync.Mutex
 	deaf     bool
-	messages []notice
-}
-
-type notice struct {
-	at   time.Time
-	text string
+	messages []systemdtest.Notice
 }
 
 func (m *manager) hear(text string) error {
@@ -36,7 +34,7 @@ func (m *manager) hear(text string) error {
 	if m.deaf {
 		return errors.New("deaf")
 	}
-	m.messages = append(m.messages, notice{time.Now(), text})
+	m.messages = append(m.messages, systemdtest.Notice{At: time.Now(), Text: text})
 	return nil
 }
 
@@ -47,7 +45,7 @@ func (m *manager) setDeaf(deaf bool) {
 }
 
 // heard is everything until now, and forgets it.
-func (m *manager) heard() []notice {
+func (m *manager) heard() []systemdtest.Notice {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	heard := m.messages
@@ -55,38 +53,11 @@ func (m *manager) heard() []notice {
 	return heard
 }
 
-func (m notice) has(line string) bool {
-	return slices.Contains(strings.Split(m.text, "\n"), line)
-}
-
-// extends is by how much systemd is asked to wait longer. 0: it isn't.
-func (m notice) extends() time.Duration {
-	for line := range strings.SplitSeq(m.text, "\n") {
-		if usec, found := strings.CutPrefix(line, "EXTEND_TIMEOUT_USEC="); found {
-			n, err := strconv.Atoi(usec)
-			if err != nil {
-				panic(err)
-			}
-			return time.Duration(n) * time.Microsecond
-		}
-	}
-	return 0
-}
-
-func countNotices(heard []notice, line string) (n int) {
-	for _, m := range heard {
-		if m.has(line) {
-			n++
-		}
-	}
-	return n
-}
-
-func wantHeard(t *testing.T, heard []notice, want ...string) {
+func wantHeard(t *testing.T, heard []systemdtest.Notice, want ...string) {
 	t.Helper()
 	var got []string
 	for _, m := range heard {
-		got = append(got, m.text)
+		got = append(got, m.Text)
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("heard %q, want %q", got, want)
@@ -94,7 +65,7 @@ func wantHeard(t *testing.T, heard []notice, want ...string) {
 }
 
 // notifying runs test beside a notifier that serves in a bubble.
-func notifying(t *testing.T, test func(t *testing.T, n *notifier, m *manager, sessions *atomic.Int64)) {
+func notifying(t *testing.T, test func(t *testing.T, n *Notifier, m *manager, sessions *atomic.Int64)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		m, sessions := &manager{}, &atomic.Int64{}
@@ -107,7 +78,7 @@ func notifying(t *testing.T, test func(t *testing.T, n *notifier, m *manager, se
 }
 
 // serveUntil runs a notifier until stop is called.
-func serveUntil(t *testing.T, n *notifier) (stop func()) {
+func serveUntil(t *testing.T, n *Notifier) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Serve(ctx) }()
@@ -120,31 +91,31 @@ func serveUntil(t *testing.T, n *notifier) (stop func()) {
 }
 
 func TestReadyIsToldOnceAndWithTheStatus(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, sessions *atomic.Int64) {
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, sessions *atomic.Int64) {
 		time.Sleep(time.Minute)
 		wantHeard(t, m.heard(), "STATUS=starting")
-		n.started()
+		n.Started()
 		synctest.Wait()
 		wantHeard(t, m.heard(), "READY=1\nSTATUS=serving 0 sessions")
 		sessions.Store(1)
-		n.started()
+		n.Started()
 		n.draining(1, time.Now().Add(time.Second), false)
 		synctest.Wait()
 		n.resumed()
 		time.Sleep(time.Minute)
 		heard := m.heard()
-		if countNotices(heard, "READY=1") > 0 {
+		if systemdtest.CountNotices(heard, "READY=1") > 0 {
 			t.Errorf("READY was told again: %v", heard)
 		}
-		if last := heard[len(heard)-1]; last.text != "STATUS=serving 1 session" {
-			t.Errorf("the last was %q", last.text)
+		if last := heard[len(heard)-1]; last.Text != "STATUS=serving 1 session" {
+			t.Errorf("the last was %q", last.Text)
 		}
 	})
 }
 
 func TestTheStatusFollowsTheSessionsWithoutAFlood(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, sessions *atomic.Int64) {
-		n.started()
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, sessions *atomic.Int64) {
+		n.Started()
 		synctest.Wait()
 		m.heard()
 		for range 6000 {
@@ -156,8 +127,8 @@ func TestTheStatusFollowsTheSessionsWithoutAFlood(t *testing.T) {
 		if len(heard) < 12 || len(heard) > 14 {
 			t.Errorf("%d messages in a minute", len(heard))
 		}
-		if last := heard[len(heard)-1]; last.text != "STATUS=serving 6000 sessions" {
-			t.Errorf("the last was %q", last.text)
+		if last := heard[len(heard)-1]; last.Text != "STATUS=serving 6000 sessions" {
+			t.Errorf("the last was %q", last.Text)
 		}
 		time.Sleep(time.Hour)
 		wantHeard(t, m.heard()) // nothing has changed
@@ -167,8 +138,8 @@ func TestTheStatusFollowsTheSessionsWithoutAFlood(t *testing.T) {
 // systemd hears of the drain at once and every second, and never kills before the process's own
 // deadline, however short TimeoutStopSec= is.
 func TestADrainIsToldAndExtendsTheTimeout(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, _ *atomic.Int64) {
-		n.started()
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, _ *atomic.Int64) {
+		n.Started()
 		synctest.Wait()
 		m.heard()
 		began := time.Now()
@@ -183,40 +154,40 @@ func TestADrainIsToldAndExtendsTheTimeout(t *testing.T) {
 		}
 		heard = append(heard, m.heard()...)
 		for i, m := range heard {
-			if i > 0 && m.at.Sub(heard[i-1].at) > time.Second {
-				t.Errorf("nothing was told between %v and %v", heard[i-1].at.Sub(began), m.at.Sub(began))
+			if i > 0 && m.At.Sub(heard[i-1].At) > time.Second {
+				t.Errorf("nothing was told between %v and %v", heard[i-1].At.Sub(began), m.At.Sub(began))
 			}
-			if end := m.at.Add(m.extends()); end.Sub(deadline) < 2*time.Second {
-				t.Errorf("after %v systemd waits until %v after the deadline", m.at.Sub(began), end.Sub(deadline))
+			if end := m.At.Add(m.Extends()); end.Sub(deadline) < 2*time.Second {
+				t.Errorf("after %v systemd waits until %v after the deadline", m.At.Sub(began), end.Sub(deadline))
 			}
 		}
-		if len(heard) < 20 || len(heard) > 23 || countNotices(heard, "STOPPING=1") != 1 {
-			t.Errorf("%d messages, %d of them STOPPING", len(heard), countNotices(heard, "STOPPING=1"))
+		if len(heard) < 20 || len(heard) > 23 || systemdtest.CountNotices(heard, "STOPPING=1") != 1 {
+			t.Errorf("%d messages, %d of them STOPPING", len(heard), systemdtest.CountNotices(heard, "STOPPING=1"))
 		}
-		if last := heard[len(heard)-1]; !last.has("STATUS=draining: 2 sessions left, 1s to the deadline") {
-			t.Errorf("the last was %q", last.text)
+		if last := heard[len(heard)-1]; !last.Has("STATUS=draining: 2 sessions left, 1s to the deadline") {
+			t.Errorf("the last was %q", last.Text)
 		}
 	})
 }
 
 // A process that hangs past its deadline is systemd's to kill.
 func TestNothingIsExtendedPastTheDeadline(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, _ *atomic.Int64) {
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, _ *atomic.Int64) {
 		n.draining(1, time.Now().Add(3*time.Second), true)
 		time.Sleep(3 * time.Second)
 		m.heard()
 		n.draining(1, time.Now(), true)
 		time.Sleep(time.Minute)
 		for _, m := range m.heard() {
-			if m.extends() > 0 {
-				t.Errorf("it said %q", m.text)
+			if m.Extends() > 0 {
+				t.Errorf("it said %q", m.Text)
 			}
 		}
 	})
 }
 
 func TestADeadlineThatIsBroughtForwardIsToldAtOnce(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, _ *atomic.Int64) {
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, _ *atomic.Int64) {
 		n.draining(1, time.Now().Add(time.Minute), true)
 		synctest.Wait()
 		m.heard()
@@ -228,8 +199,8 @@ func TestADeadlineThatIsBroughtForwardIsToldAtOnce(t *testing.T) {
 
 // A drain that the process survives is no end of it.
 func TestAStandbyIsNoStop(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, _ *atomic.Int64) {
-		n.started()
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, _ *atomic.Int64) {
+		n.Started()
 		synctest.Wait()
 		m.heard()
 		n.draining(2, time.Now().Add(9*time.Second), false)
@@ -243,7 +214,7 @@ func TestAStandbyIsNoStop(t *testing.T) {
 		wantHeard(t, m.heard(), "STATUS=serving 0 sessions")
 		n.draining(0, time.Now().Add(9*time.Second), true)
 		synctest.Wait()
-		if heard := m.heard(); countNotices(heard, "STOPPING=1") != 1 {
+		if heard := m.heard(); systemdtest.CountNotices(heard, "STOPPING=1") != 1 {
 			t.Errorf("then it ends, and says %v", heard)
 		}
 	})
@@ -251,8 +222,8 @@ func TestAStandbyIsNoStop(t *testing.T) {
 
 // The end of a process is not taken back.
 func TestNothingFollowsTheLastDrain(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, _ *atomic.Int64) {
-		n.started()
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, _ *atomic.Int64) {
+		n.Started()
 		deadline := time.Now().Add(time.Minute)
 		n.draining(2, deadline, true)
 		synctest.Wait()
@@ -263,8 +234,8 @@ func TestNothingFollowsTheLastDrain(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		heard := m.heard()
 		for _, m := range heard {
-			if !strings.Contains(m.text, "STATUS=draining: 2") || m.extends() == 0 {
-				t.Errorf("it said %q", m.text)
+			if !strings.Contains(m.Text, "STATUS=draining: 2") || m.Extends() == 0 {
+				t.Errorf("it said %q", m.Text)
 			}
 		}
 		if len(heard) < 2 {
@@ -287,7 +258,7 @@ func TestTheLastNewsIsToldBeforeTheEnd(t *testing.T) {
 			synctest.Wait()
 			n.draining(0, time.Now().Add(time.Minute), true)
 			stop()
-			if heard := m.heard(); countNotices(heard, "STOPPING=1") != 1 {
+			if heard := m.heard(); systemdtest.CountNotices(heard, "STOPPING=1") != 1 {
 				t.Errorf("it said %v", heard)
 			}
 		})
@@ -296,12 +267,12 @@ func TestTheLastNewsIsToldBeforeTheEnd(t *testing.T) {
 
 // A service manager that can't be reached is named once, and told what it missed when it can be.
 func TestAFailureToNotifyIsLoggedOnceAndMadeUpFor(t *testing.T) {
-	notifying(t, func(t *testing.T, n *notifier, m *manager, sessions *atomic.Int64) {
+	notifying(t, func(t *testing.T, n *Notifier, m *manager, sessions *atomic.Int64) {
 		var log bytes.Buffer
 		n.log = slog.New(slog.NewTextHandler(&log, nil))
 		m.setDeaf(true)
 		m.heard()
-		n.started()
+		n.Started()
 		for range 10 {
 			sessions.Add(1)
 			time.Sleep(10 * time.Second)
@@ -317,7 +288,7 @@ func TestAFailureToNotifyIsLoggedOnceAndMadeUpFor(t *testing.T) {
 }
 
 // watched runs test beside a notifier with a watchdog of 30 s.
-func watched(t *testing.T, alive func(context.Context) error, test func(n *notifier, m *manager, log *bytes.Buffer)) {
+func watched(t *testing.T, alive func(context.Context) error, test func(n *Notifier, m *manager, log *bytes.Buffer)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -337,16 +308,16 @@ func TestTheWatchdogIsFedAsLongAsTheProcessLives(t *testing.T) {
 		}
 		return nil
 	}
-	watched(t, alive, func(n *notifier, m *manager, log *bytes.Buffer) {
+	watched(t, alive, func(n *Notifier, m *manager, log *bytes.Buffer) {
 		const ping = "WATCHDOG=1"
-		n.started()
+		n.Started()
 		time.Sleep(time.Minute - time.Millisecond)
-		if pings := countNotices(m.heard(), ping); pings != 6 {
+		if pings := systemdtest.CountNotices(m.heard(), ping); pings != 6 {
 			t.Errorf("%d signs of life in a minute, want one every 10s", pings)
 		}
 		dead.Store(true)
 		time.Sleep(time.Minute)
-		if pings := countNotices(m.heard(), ping); pings != 0 {
+		if pings := systemdtest.CountNotices(m.heard(), ping); pings != 0 {
 			t.Errorf("%d signs of life of a dead process", pings)
 		}
 		synctest.Wait()
@@ -356,7 +327,7 @@ func TestTheWatchdogIsFedAsLongAsTheProcessLives(t *testing.T) {
 		dead.Store(false)
 		n.draining(3, time.Now().Add(time.Hour), true)
 		time.Sleep(time.Minute)
-		if pings := countNotices(m.heard(), ping); pings != 6 {
+		if pings := systemdtest.CountNotices(m.heard(), ping); pings != 6 {
 			t.Errorf("%d signs of life in a minute of a drain", pings)
 		}
 	})
@@ -368,12 +339,12 @@ func TestACheckThatHangsFeedsNoWatchdog(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	watched(t, hang, func(n *notifier, m *manager, _ *bytes.Buffer) {
-		n.started()
+	watched(t, hang, func(n *Notifier, m *manager, _ *bytes.Buffer) {
+		n.Started()
 		n.draining(3, time.Now().Add(time.Minute), true)
 		time.Sleep(time.Minute)
 		heard := m.heard()
-		if pings := countNotices(heard, "WATCHDOG=1"); pings != 0 {
+		if pings := systemdtest.CountNotices(heard, "WATCHDOG=1"); pings != 0 {
 			t.Errorf("%d signs of life", pings)
 		}
 		if len(heard) < 60 {
@@ -392,9 +363,9 @@ func TestACheckThatHangsOnceIsAskedAgain(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	watched(t, once, func(_ *notifier, m *manager, _ *bytes.Buffer) {
+	watched(t, once, func(_ *Notifier, m *manager, _ *bytes.Buffer) {
 		time.Sleep(20 * time.Second)
-		if pings := countNotices(m.heard(), "WATCHDOG=1"); pings == 0 {
+		if pings := systemdtest.CountNotices(m.heard(), "WATCHDOG=1"); pings == 0 {
 			t.Error("no sign of life in 20 of 30s")
 		}
 	})
@@ -406,14 +377,14 @@ func TestASlowCheckFeedsTheWatchdogInTime(t *testing.T) {
 		time.Sleep(9 * time.Second)
 		return nil
 	}
-	watched(t, slow, func(_ *notifier, m *manager, _ *bytes.Buffer) {
+	watched(t, slow, func(_ *Notifier, m *manager, _ *bytes.Buffer) {
 		last := time.Now()
 		time.Sleep(5 * time.Minute)
 		for _, m := range m.heard() {
-			if gap := m.at.Sub(last); m.has("WATCHDOG=1") && gap > 20*time.Second {
+			if gap := m.At.Sub(last); m.Has("WATCHDOG=1") && gap > 20*time.Second {
 				t.Errorf("%v without a sign of life", gap)
-			} else if m.has("WATCHDOG=1") {
-				last = m.at
+			} else if m.Has("WATCHDOG=1") {
+				last = m.At
 			}
 		}
 		if gap := time.Since(last); gap > 20*time.Second {
@@ -422,43 +393,17 @@ func TestASlowCheckFeedsTheWatchdogInTime(t *testing.T) {
 	})
 }
 
-// notifySocket is where a service manager listens: a path, or a name that is nowhere in the file
-// system.
-func notifySocket(t *testing.T, name string) *net.UnixConn {
-	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
-// nextNotice waits for one.
-func nextNotice(t *testing.T, conn *net.UnixConn) notice {
-	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	buffer := make([]byte, 4096)
-	n, err := conn.Read(buffer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return notice{time.Now(), string(buffer[:n])}
-}
-
 func TestNotificationsArriveOnASocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	for _, name := range []string{path, "@" + path} {
 		t.Run(fmt.Sprintf("%.1s", name), func(t *testing.T) {
-			conn := notifySocket(t, name)
+			conn := systemdtest.NotifySocket(t, name)
 			t.Setenv("NOTIFY_SOCKET", name)
 			t.Setenv("WATCHDOG_USEC", "3600000000")
 			n := newNotifier(func() int { return 2 }, func(context.Context) error { return nil }, slog.New(slog.DiscardHandler))
-			n.started()
+			n.Started()
 			defer serveUntil(t, n)()
-			got := []string{nextNotice(t, conn).text, nextNotice(t, conn).text}
+			got := []string{systemdtest.NextNotice(t, conn).Text, systemdtest.NextNotice(t, conn).Text}
 			slices.Sort(got)
 			if want := []string{"READY=1\nSTATUS=serving 2 sessions", "WATCHDOG=1"}; !slices.Equal(got, want) {
 				t.Errorf("got %q, want %q", got, want)
@@ -479,14 +424,14 @@ func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
 // Neither a service manager that has gone nor one that doesn't read holds anything up.
 func TestAServiceManagerThatDoesNotReadHoldsNothingUp(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
-	notifySocket(t, name) // and nobody reads
+	systemdtest.NotifySocket(t, name) // and nobody reads
 	for _, socket := range []string{name, name + ".gone"} {
 		t.Setenv("NOTIFY_SOCKET", socket)
 		n := newNotifier(func() int { return 0 }, nil, slog.New(slog.DiscardHandler))
 		for n.say("STATUS=full") {
 		}
 		stop := serveUntil(t, n)
-		n.started()
+		n.Started()
 		n.draining(1, time.Now().Add(time.Minute), true)
 		began := time.Now()
 		stop()
@@ -501,7 +446,7 @@ func TestWithoutAServiceManagerNothingIsDone(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "1000")
 	n := newNotifier(nil, nil, nil)
 	stop := serveUntil(t, n)
-	n.started()
+	n.Started()
 	n.draining(1, time.Now(), true)
 	n.drained()
 	n.resumed()

@@ -1,4 +1,4 @@
-package main
+package serveflags
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/gateway"
 )
 
 // reloadable is something that SIGHUP reads again. What was read before stays in force if that fails.
@@ -22,7 +23,7 @@ type reloadable struct {
 const retryInterval = 5 * time.Second
 
 // reloadOnHangup is the service that reads these again. From now on, and in a drain, SIGHUP ends no process.
-func reloadOnHangup(all []reloadable, log *slog.Logger) []extraService {
+func reloadOnHangup(all []reloadable, log *slog.Logger) []gateway.Service {
 	if len(all) == 0 {
 		return nil
 	}
@@ -42,7 +43,7 @@ func reloadOnHangup(all []reloadable, log *slog.Logger) []extraService {
 			}
 		}
 	})
-	return []extraService{{"reload", actors.AfterSessions, run}}
+	return []gateway.Service{{Name: "reload", Stage: actors.AfterSessions, Run: run}}
 }
 
 func reload(ctx context.Context, all []reloadable, dueOnly bool, log *slog.Logger) {

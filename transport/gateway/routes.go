@@ -1,0 +1,43 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport"
+)
+
+// routes are those of the sessions' listener.
+func (o *Options) routes(handler *transport.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+o.Path, handler)
+	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
+	if o.Authorizer == nil {
+		// Both hosts must be local: that of the request, and that which a proxy says it was asked for.
+		return onlyLoopback(o.Proxies.Handler(onlyLoopback(mux, o.Log)), o.Log)
+	}
+	return o.Proxies.Handler(mux)
+}
+
+// needsAuth says what to do about requests that name another host than this machine.
+const needsAuth = "without an authorizer this gateway is for localhost alone: behind a proxy, or under a name of its own, " +
+	"start it with --auth tokens or --auth forward, or with --auth none if the proxy decides who may connect"
+
+// onlyLoopback is for a gateway that lets everybody in because only this machine reaches it. The first
+// request that it refuses is logged: behind a proxy it refuses all.
+func onlyLoopback(next http.Handler, log *slog.Logger) http.Handler {
+	var logged sync.Once
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !transport.IsLocal(r.Host) {
+			logged.Do(func() { log.Warn("request refused: "+needsAuth, "host", actors.CutText(r.Host, maxShownHost)) })
+			http.Error(w, needsAuth, http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxShownHost is how many bytes of a request's Host are logged.
+const maxShownHost = 256
