@@ -48,6 +48,7 @@ func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
 		"an agent that is none": {"Agent", func(o *Options) { o.Agent.Target = "http://agent:1" }},
 		"a path of many":        {"Path", func(o *Options) { o.Path = "/{any}" }},
 		"a drain too short":     {"Drain", func(o *Options) { o.Drain.Timeout, o.Drain.Grace = time.Second, time.Second }},
+		"a negative delay":      {"Drain", func(o *Options) { o.Drain.Delay = -time.Second }},
 		"a negative limit":      {"Supervisor", func(o *Options) { o.Supervisor.MaxSessions = -1 }},
 		"no folder":             {"ReportPath", func(o *Options) { o.ReportPath = filepath.Join(t.TempDir(), "none", "report") }},
 		"two leasers":           {"Leaser", func(o *Options) { o.Leaser, o.LeaseStore.URL = &lease.Memory{}, "redis://127.0.0.1:1" }},

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -33,7 +34,7 @@ type Observers struct {
 // detach returns when all events until now have been seen, or after a second; traces go on until their
 // service stops.
 func (o Observers) Attach(supervisor *actors.Supervisor) (detach func()) {
-	hear := o.Others
+	hear := slices.Clone(o.Others)
 	if o.Metrics != nil {
 		hear = append(hear, o.Metrics.Observe)
 	}

@@ -165,8 +165,12 @@ func (o *Options) complete() error {
 	case o.Leaser != nil && o.LeaseStore.URL != "":
 		return wrong("Leaser", errors.New("set besides LeaseStore"))
 	}
+	d := o.Drain
+	if min(d.Timeout, d.Delay, d.Grace, d.BatchInterval, time.Duration(d.BatchSize)) < 0 {
+		return wrong("Drain", errors.New("a time or the size of batches is negative"))
+	}
 	fitted, err := actors.Budget{
-		Total: o.Drain.Timeout, Delay: o.Drain.Delay, Grace: o.Drain.Grace,
+		Total: d.Timeout, Delay: d.Delay, Grace: d.Grace,
 		Stop: o.Supervisor.StopTimeout, Close: o.Supervisor.CloseTimeout,
 	}.Fit()
 	o.Supervisor.StopTimeout, o.Supervisor.CloseTimeout = fitted.Stop, fitted.Close
