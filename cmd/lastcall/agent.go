@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/transport/logqueue"
 	"github.com/lastcall-go/lastcall/transport/scripted"
@@ -42,9 +43,9 @@ func (c *agentCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process
-	defer outliveReaders()()
+	defer daemon.OutliveReaders()()
 	lines := logqueue.New(std.err, logqueue.Options{})
-	defer flush(lines, flushTimeout)
+	defer daemon.Flush(lines, daemon.FlushTimeout)
 	fmt.Fprintln(lines, "scripted agent on", listener.Addr())
 	options := scripted.Options{Pace: c.Pace}
 	if c.Scenario == "tools" {

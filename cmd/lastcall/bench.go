@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/transport"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
@@ -63,7 +64,7 @@ func (c *benchCmd) run(ctx context.Context, std streams) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
-	mortal := outliveReaders() // as long as there is a gateway to end
+	mortal := daemon.OutliveReaders() // as long as there is a gateway to end
 	defer mortal()
 	run, err := c.prepare(ctx, std)
 	if err != nil {
@@ -236,5 +237,5 @@ func (b *benchRun) close() {
 		b.admin.Close()
 	}
 	b.over(nil)
-	flush(b.lines, flushTimeout)
+	daemon.Flush(b.lines, daemon.FlushTimeout)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
 	"github.com/lastcall-go/lastcall/transport/gateway"
 )
 
@@ -24,7 +25,7 @@ const (
 )
 
 func main() {
-	logGRPC()
+	daemon.LogGRPC()
 	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
 }
 

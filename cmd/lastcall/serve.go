@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
 	"github.com/lastcall-go/lastcall/transport/gateway"
@@ -44,27 +47,31 @@ Example:
 
 // Run implements the command. Nothing of it waits for a reader of the standard error.
 func (c *serveCmd) Run(std streams) error {
-	signals := watchSignals(c.HangupDrains()) // before anybody can know that there is a process to signal
-	defer signals.stop()
-	log := openLog(std.err, c.LogFormat, c.LogLevel)
-	deadline, err := c.serve(log, signals)
-	code := exitCode(err, log.console)
-	log.close(deadline)
+	signals := daemon.WatchSignals(c.HangupDrains(), func() { os.Exit(exitKilled) }) // before anybody can know that there is a process to signal
+	defer signals.Stop()
+	console := newConsole(std.err)
+	log := daemon.OpenLog(std.err, func(lines io.Writer) *slog.Logger {
+		console.w = lines
+		return newLogger(console, c.LogFormat, c.LogLevel)
+	})
+	deadline, err := c.serve(console, log, signals)
+	code := exitCode(err, console)
+	log.Close(deadline)
 	return exited(code)
 }
 
 // serve returns the deadline of the process with how it went. Zero: there is none.
-func (c *serveCmd) serve(log *serverLog, signals *signals) (deadline time.Time, err error) {
+func (c *serveCmd) serve(console *console, log *daemon.Log, signals *daemon.Signals) (deadline time.Time, err error) {
 	slog.SetDefault(log.Logger) // hollywood, grpc-go and package log log there
-	g, err := c.open(log, func(until time.Time) { deadline = until })
+	g, err := c.open(console, log, func(until time.Time) { deadline = until })
 	if err != nil {
 		return time.Time{}, usageError{err}
 	}
-	defer context.AfterFunc(signals.patience, g.Hurry)()
-	ctx, cancel := signals.context(log.Logger)
+	defer context.AfterFunc(signals.Patience, g.Hurry)()
+	ctx, cancel := signals.Context(log.Logger)
 	defer cancel()
 	err = g.Run(ctx)
-	if signals.patience.Err() != nil {
+	if signals.Patience.Err() != nil {
 		deadline = time.Now()
 	}
 	var killed *actors.KilledError
@@ -76,7 +83,7 @@ func (c *serveCmd) serve(log *serverLog, signals *signals) (deadline time.Time, 
 
 // open opens the gateway and what tells systemd of it, or says what is wrong with a flag or a socket.
 // ending is called when the last drain begins.
-func (c *serveCmd) open(log *serverLog, ending func(deadline time.Time)) (*gateway.Gateway, error) {
+func (c *serveCmd) open(console *console, log *daemon.Log, ending func(deadline time.Time)) (*gateway.Gateway, error) {
 	passed, err := systemd.Inherited()
 	if err != nil {
 		return nil, err
@@ -91,10 +98,10 @@ func (c *serveCmd) open(log *serverLog, ending func(deadline time.Time)) (*gatew
 		return err
 	}
 	notifier := systemd.NewNotifier(alive, log.Logger)
-	options.LogDropped = log.lines.Dropped
+	options.LogDropped = log.Dropped
 	options.Services = append(options.Services, c.services...)
 	options.Observers = []func(any){notifier.Observe}
-	options.Progress = log.console.drain
+	options.Progress = console.drain
 	options.Started = func() {
 		c.LogListening(options)
 		notifier.Started()

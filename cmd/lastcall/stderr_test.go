@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -218,73 +217,4 @@ func TestAStoppedTerminalStopsNoDrain(t *testing.T) {
 	u.wantOneSession()
 	u.drain(syscall.SIGTERM, 0)
 	wantClose(t, end, actors.CloseGoingAway, "server shutdown")
-}
-
-// A log that flows again says what is missing, at every level, and begins where it had stopped.
-func TestALogThatFlowsAgainSaysWhatIsMissing(t *testing.T) {
-	for level, want := range map[string]string{"info": "WARN", "error": "ERROR"} {
-		w := &heldBack{stuck: make(chan struct{})}
-		log := openLog(w, "json", level)
-		before := 0
-		for ; log.lines.Dropped() < 100 && before < 100_000; before++ {
-			log.Error("hello", "n", before, "text", strings.Repeat("x", 4000))
-		}
-		close(w.stuck)
-		eventually(t, w.String, holds("log records dropped"))
-		log.close(time.Time{})
-		lines := strings.Split(strings.TrimSpace(w.String()), "\n")
-		var last struct {
-			Level, Msg string
-			Records    int
-		}
-		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || last.Level != want || last.Msg != "log records dropped" || last.Records != 100 {
-			t.Errorf("--log-level %s: the last record is %+v, %v", level, last, err)
-		}
-		if got := len(lines) - 1 + last.Records; got != before {
-			t.Errorf("%d records arrived or are said to be missing, want %d", got, before)
-		}
-	}
-}
-
-// heldBack takes nothing until it is no longer stuck.
-type heldBack struct {
-	stuck chan struct{}
-	mu    sync.Mutex
-	taken strings.Builder
-}
-
-func (s *heldBack) Write(p []byte) (int, error) {
-	<-s.stuck
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.taken.Write(p)
-}
-
-func (s *heldBack) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.taken.String()
-}
-
-// The end of the process waits for its log as long as there is time, and a little where there is none.
-func TestTheLogHasUntilTheDeadline(t *testing.T) {
-	for _, test := range []struct {
-		deadline time.Duration // from now. 0: there is none
-		want     time.Duration
-	}{{0, flushTimeout}, {time.Hour, flushTimeout}, {400 * time.Millisecond, 400 * time.Millisecond}, {-time.Second, leastFlush}} {
-		w := &heldBack{stuck: make(chan struct{})}
-		log := openLog(w, "json", "info")
-		log.Info("hello")
-		var deadline time.Time
-		if test.deadline != 0 {
-			deadline = time.Now().Add(test.deadline)
-		}
-		begun := time.Now()
-		log.close(deadline)
-		if took := time.Since(begun); took < test.want-50*time.Millisecond || took > test.want+5*time.Second {
-			t.Errorf("deadline in %v: waited %v, want %v", test.deadline, took, test.want)
-		}
-		close(w.stuck)
-		log.close(time.Time{})
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -9,10 +9,10 @@ import (
 	"google.golang.org/grpc/grpclog"
 )
 
-// logGRPC has grpc-go log its errors where the program logs. By default it writes them to the standard
+// LogGRPC has grpc-go log its errors where the program logs. By default it writes them to the standard
 // error, and waits for its reader. It does so where GRPC_GO_LOG_SEVERITY_LEVEL asks for it. To be called
 // before anything of grpc-go is used.
-func logGRPC() {
+func LogGRPC() {
 	if os.Getenv("GRPC_GO_LOG_SEVERITY_LEVEL") == "" {
 		grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, grpcLog{}))
 	}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"context"
@@ -8,22 +8,23 @@ import (
 	"syscall"
 )
 
-// signals are the operator's: the first begins the drain, the second makes its deadline now, the
+// Signals are the operator's: the first begins the drain, the second makes its deadline now, the
 // third exits at once, whatever the process hangs on by then.
-type signals struct {
+type Signals struct {
 	received chan os.Signal
 	outlived func() // stops outliving the reader of the standard error
 	first    chan os.Signal
-	patience context.Context // is over with the second
+	exit     func()
+	Patience context.Context // done with the second
 	second   context.CancelFunc
 }
 
-// watchSignals watches until stop is called. A hangup counts too where it has no other meaning: the
+// WatchSignals watches until Stop is called. exit ends the process with the third signal. A hangup counts too where it has no other meaning: the
 // default would end the process with all its sessions. Until then the process outlives the reader of its
 // log.
-func watchSignals(hangup bool) *signals {
-	s := &signals{received: make(chan os.Signal, 3), outlived: outliveReaders(), first: make(chan os.Signal, 1)}
-	s.patience, s.second = context.WithCancel(context.Background())
+func WatchSignals(hangup bool, exit func()) *Signals {
+	s := &Signals{received: make(chan os.Signal, 3), outlived: OutliveReaders(), first: make(chan os.Signal, 1), exit: exit}
+	s.Patience, s.second = context.WithCancel(context.Background())
 	signal.Notify(s.received, syscall.SIGTERM, syscall.SIGINT)
 	if hangup {
 		signal.Notify(s.received, syscall.SIGHUP)
@@ -32,7 +33,7 @@ func watchSignals(hangup bool) *signals {
 	return s
 }
 
-func (s *signals) watch() {
+func (s *Signals) watch() {
 	n := 0
 	for received := range s.received {
 		n++
@@ -42,13 +43,13 @@ func (s *signals) watch() {
 		case 2:
 			s.second()
 		default:
-			os.Exit(exitKilled)
+			s.exit()
 		}
 	}
 }
 
-// context is done with the first signal, which is logged, or when cancel is called.
-func (s *signals) context(log *slog.Logger) (ctx context.Context, cancel context.CancelFunc) {
+// Context is done with the first signal, which is logged, or when cancel is called.
+func (s *Signals) Context(log *slog.Logger) (ctx context.Context, cancel context.CancelFunc) {
 	ctx, cancel = context.WithCancel(context.Background())
 	go func() {
 		select {
@@ -61,7 +62,8 @@ func (s *signals) context(log *slog.Logger) (ctx context.Context, cancel context
 	return ctx, cancel
 }
 
-func (s *signals) stop() {
+// Stop lets signals have their default effect again.
+func (s *Signals) Stop() {
 	signal.Stop(s.received) // nothing is sent any more when it returns
 	close(s.received)
 	s.outlived()

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func TestErrorsOfGRPCAreRecords(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	var shown bytes.Buffer
-	slog.SetDefault(newLogger(&console{w: &shown}, "json", "info"))
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&shown, nil)))
 	log := grpclog.NewLoggerV2(io.Discard, io.Discard, grpcLog{})
 	log.Infof("not %s", "this")
 	log.Warningf("nor %s", "this")

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 
 // The default would end the process with all its sessions.
 func TestAHangupDrainsWhereItHasNoOtherMeaning(t *testing.T) {
-	signals := watchSignals(true)
-	defer signals.stop()
+	signals := WatchSignals(true, nil)
+	defer signals.Stop()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
