@@ -50,7 +50,10 @@ func ExampleObservers() {
 	check(err)
 	defer gateway.Observers{Metrics: figures}.Attach(supervisor)() // Log: slog.Default(), Traces: …
 
-	http.Handle("GET /metrics", figures.Handler())
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", figures.Handler())
+
+	// Output:
 }
 
 func listen() net.Listener {
