@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +21,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
-// TestProxies is about instances behind real proxies, which are configured as the README says.
+// TestProxies is about instances behind real proxies, which are configured as "lastcall example" says.
 func TestProxies(t *testing.T) {
 	runWithBinary(t, []binaryTest{
 		{"a rolling restart behind nginx", behindNginx},
@@ -34,7 +33,7 @@ func behindNginx(t *testing.T, binary string) {
 	program := proxyProgram(t, "nginx")
 	// The clients' own address is in X-Forwarded-For, which has no port.
 	restartBehind(t, binary, "127.0.0.2", []string{"--trusted-proxies", "127.0.0.1"}, func(front string, instances [2]*instance) *exec.Cmd {
-		site := replaced(t, readmeBlock(t, "nginx"), "listen 80;", "listen "+front+";",
+		site := replaced(t, example(t, "nginx.conf"), "listen 80;", "listen "+front+";",
 			"10.0.0.1:8080", instances[0].listen, "10.0.0.2:8080", instances[1].listen)
 		dir := t.TempDir()
 		config := fmt.Sprintf("user root;\ndaemon off;\nworker_processes 1;\npid %[1]s/pid;\nerror_log stderr warn;\nevents { worker_connections 8000; }\n"+
@@ -49,7 +48,7 @@ func behindHAProxy(t *testing.T, binary string) {
 	restartBehind(t, binary, "127.0.0.2:", flags, func(front string, instances [2]*instance) *exec.Cmd {
 		// On one machine each instance needs an admin port of its own.
 		server := func(i int) string { return instances[i].listen + " port " + portOf(t, instances[i].admin) }
-		config := replaced(t, readmeBlock(t, "haproxy"), "bind :80", "bind "+front, " port 8081", "",
+		config := replaced(t, example(t, "haproxy.cfg"), "bind :80", "bind "+front, " port 8081", "",
 			"10.0.0.1:8080", server(0), "10.0.0.2:8080", server(1))
 		return exec.Command(program, "-db", "-f", written(t, "haproxy.cfg", config))
 	})
@@ -72,18 +71,14 @@ func proxyProgram(t *testing.T, name string) string {
 	return path
 }
 
-// readmeBlock is the README's only block of a language.
-func readmeBlock(t *testing.T, language string) string {
+// example is a file that "lastcall example" prints.
+func example(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile(filepath.Join("..", "cmd", "lastcall", "deploy", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 1 {
-		t.Fatalf("the README has %d blocks of %s, want one", len(blocks), language)
-	}
-	return blocks[0][1]
+	return string(text)
 }
 
 // replaced replaces what must be there, once.

@@ -119,7 +119,7 @@ func TestPortInUseIsAUsageError(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, command := range []string{
-		"serve", "agent", "connect", "token", "sessions", "drain", "resume", "top", "report", "bench", "healthcheck", "completion",
+		"serve", "agent", "connect", "token", "sessions", "drain", "resume", "top", "report", "bench", "healthcheck", "example", "completion",
 	} {
 		code, stdout, stderr := lastcall(t, command, "--help")
 		if code != 0 || stderr != "" {

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"regexp"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,33 +52,30 @@ type probe struct {
 	HTTPGet struct{ Path, Port, Scheme string } `yaml:"httpGet"`
 }
 
-// readmeManifests are the objects of the README's YAML, by kind.
-func readmeManifests(t *testing.T) map[string]manifest {
+// exampleManifests are the objects of the Kubernetes example, by kind.
+func exampleManifests(t *testing.T) map[string]manifest {
 	t.Helper()
 	all := make(map[string]manifest)
-	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readme(t), -1) {
-		decoder := yaml.NewDecoder(strings.NewReader(block[1]))
-		for {
-			var m manifest
-			err := decoder.Decode(&m)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			all[m.Kind] = m
+	decoder := yaml.NewDecoder(strings.NewReader(deployed(t, "kubernetes.yaml")))
+	for {
+		var m manifest
+		err := decoder.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			return all
 		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[m.Kind] = m
 	}
-	return all
 }
 
-// The README's Deployment runs a command line that the binary takes, with the ports and the paths of
+// The Deployment runs a command line that the binary takes, with the ports and the paths of
 // its probes, and gives it the time that it asks for.
-func TestTheReadmesDeploymentFitsTheBinary(t *testing.T) {
-	deployment, found := readmeManifests(t)["Deployment"]
+func TestTheDeploymentFitsTheBinary(t *testing.T) {
+	deployment, found := exampleManifests(t)["Deployment"]
 	if !found {
-		t.Fatal("the README has no Deployment")
+		t.Fatal("there is no Deployment")
 	}
 	pod := deployment.Spec.Template.Spec
 	c := pod.Containers[0]
@@ -118,8 +116,8 @@ func TestTheReadmesDeploymentFitsTheBinary(t *testing.T) {
 }
 
 // What the Service and the disruption budget select is the Deployment's.
-func TestTheReadmesServiceFindsTheDeployment(t *testing.T) {
-	manifests := readmeManifests(t)
+func TestTheServiceFindsTheDeployment(t *testing.T) {
+	manifests := exampleManifests(t)
 	app := manifests["Deployment"].Spec.Template.Metadata.Labels["app"]
 	service, budget := manifests["Service"].Spec, manifests["PodDisruptionBudget"].Spec
 	if app == "" || service.Selector["app"] != app {
@@ -131,4 +129,72 @@ func TestTheReadmesServiceFindsTheDeployment(t *testing.T) {
 	if len(service.Ports) != 1 || service.Ports[0].TargetPort != "sessions" {
 		t.Errorf("the Service has the ports %+v: the admin port is not for everybody", service.Ports)
 	}
+}
+
+// composeService is what the test looks at of a service of Docker Compose.
+type composeService struct {
+	Command         []string
+	StopGracePeriod string `yaml:"stop_grace_period"`
+	Ports, Volumes  []string
+	DependsOn       []string `yaml:"depends_on"`
+	Healthcheck     struct{ Test []string }
+}
+
+// The services of the Compose file run command lines that the binary takes, find each other by name, and
+// the gateway gets the time that it asks for.
+func TestTheComposeFileFitsTheBinary(t *testing.T) {
+	var file struct{ Services map[string]composeService }
+	if err := yaml.Unmarshal([]byte(deployed(t, "compose.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	gateway, agent := file.Services["gateway"], file.Services["agent"]
+	var grammar cli
+	if _, err := parserOf(&grammar).Parse(gateway.Command); err != nil {
+		t.Fatal(err)
+	}
+	serve := &grammar.Serve
+	if _, err := serve.Fit(); err != nil {
+		t.Error(err)
+	}
+	if err := serve.CheckAuth(serve.Listen, serve.Admin); err != nil {
+		t.Error(err)
+	}
+	if given := seconds(t, gateway.StopGracePeriod); given <= serve.ShutdownTimeout {
+		t.Errorf("the gateway is given %v, and --shutdown-timeout is %v", given, serve.ShutdownTimeout)
+	}
+	if want := []string{"8080:" + portIn(t, serve.Listen), "127.0.0.1:8081:" + portIn(t, serve.Admin)}; !slices.Equal(gateway.Ports, want) {
+		t.Errorf("the ports are %v, want %v: the admin port is for this machine alone", gateway.Ports, want)
+	}
+	if want := "./tokens:" + serve.AuthTokens + ":ro"; !slices.Equal(gateway.Volumes, []string{want}) {
+		t.Errorf("the volumes are %v, want %s", gateway.Volumes, want)
+	}
+	if test := gateway.Healthcheck.Test; len(test) != 3 || test[0] != "CMD" || test[1] != "lastcall" {
+		t.Errorf("the health check is %v", test)
+	} else if _, err := parserOf(new(cli)).Parse(test[2:]); err != nil {
+		t.Error(err)
+	}
+	var other cli
+	if _, err := parserOf(&other).Parse(agent.Command); err != nil {
+		t.Fatal(err)
+	}
+	if want := "agent:" + portIn(t, other.Agent.Listen); serve.Agent != want {
+		t.Errorf("--agent is %s, want %s", serve.Agent, want)
+	}
+	for _, name := range gateway.DependsOn {
+		if _, found := file.Services[name]; !found {
+			t.Errorf("the gateway depends on %s, which is no service", name)
+		}
+	}
+	if store, err := url.Parse(serve.LeaseURL); err != nil || !slices.Contains(gateway.DependsOn, store.Hostname()) {
+		t.Errorf("the lease store at %s is not among %v: %v", serve.LeaseURL, gateway.DependsOn, err)
+	}
+}
+
+func portIn(t *testing.T, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

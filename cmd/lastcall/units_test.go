@@ -2,7 +2,6 @@ package main
 
 import (
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,7 +13,7 @@ import (
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
 )
 
-// unitFile is a unit of the README: a block of ini whose first line is a comment with its name.
+// unitFile is a systemd unit that "lastcall example" prints.
 type unitFile struct {
 	name    string
 	options []*unit.UnitOption
@@ -40,20 +39,21 @@ func (u unitFile) value(t *testing.T, section, name string) string {
 	return values[0]
 }
 
-// readmeUnits are those whose names end so.
-func readmeUnits(t *testing.T, suffix string) (units []unitFile) {
+// exampleUnits are the units whose names end so.
+func exampleUnits(t *testing.T, suffix string) (units []unitFile) {
 	t.Helper()
-	for _, block := range regexp.MustCompile("(?s)```ini\n# ([^\n]+)\n(.*?)```").FindAllStringSubmatch(readme(t), -1) {
-		options, err := unit.DeserializeOptions(strings.NewReader(block[2]))
+	for _, name := range exampleFiles["systemd"] {
+		if !strings.HasSuffix(name, suffix) {
+			continue
+		}
+		options, err := unit.DeserializeOptions(strings.NewReader(deployed(t, name)))
 		if err != nil {
-			t.Fatalf("%s: %v", block[1], err)
+			t.Fatalf("%s: %v", name, err)
 		}
-		if strings.HasSuffix(block[1], suffix) {
-			units = append(units, unitFile{block[1], options})
-		}
+		units = append(units, unitFile{name, options})
 	}
 	if len(units) == 0 {
-		t.Fatalf("the README has no %s", suffix)
+		t.Fatalf("there is no %s", suffix)
 	}
 	return units
 }
@@ -92,8 +92,8 @@ func execStart(t *testing.T, service unitFile) *serveCmd {
 	return &grammar.Serve
 }
 
-func TestTheReadmesServiceFitsTheBinary(t *testing.T) {
-	for _, service := range readmeUnits(t, ".service") {
+func TestTheServiceUnitFitsTheBinary(t *testing.T) {
+	for _, service := range exampleUnits(t, ".service") {
 		serve := execStart(t, service)
 		if kind := service.value(t, "Service", "Type"); kind != "notify" {
 			t.Errorf("Type=%s, and the binary notifies", kind)
@@ -116,11 +116,11 @@ func TestTheReadmesServiceFitsTheBinary(t *testing.T) {
 	}
 }
 
-func TestTheReadmesSocketsAreThoseThatTheBinaryTakes(t *testing.T) {
-	service := readmeUnits(t, ".service")[0]
+func TestTheSocketUnitsAreThoseThatTheBinaryTakes(t *testing.T) {
+	service := exampleUnits(t, ".service")[0]
 	serve := execStart(t, service)
 	required := strings.Fields(strings.Join(service.all("Unit", "Requires"), " "))
-	for _, socket := range readmeUnits(t, ".socket") {
+	for _, socket := range exampleUnits(t, ".socket") {
 		name := socket.value(t, "Socket", "FileDescriptorName")
 		if name != systemd.SessionsSocket && name != systemd.AdminSocket {
 			t.Errorf("%s: FileDescriptorName=%s is no name that serve knows", socket.name, name)
