@@ -1,9 +1,8 @@
 package main
 
 import (
-	"io"
 	"os"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,32 +16,38 @@ func readme(t *testing.T) string {
 	return string(text)
 }
 
-// The README's table of flags is what the binary takes, with the same defaults, both ways.
-func TestTheReadmeNamesEveryFlagAndItsDefault(t *testing.T) {
-	documented := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\|([^|]*)\\|").FindAllStringSubmatch(readme(t), -1) {
-		documented[row[1]] = strings.TrimSpace(row[2])
-	}
-	// What the grammar has no default for, because it has a meaning of its own.
-	spoken := map[string]string{"agent": "the scripted agent", "agent-tls": "off", "lock": "off", "proxy-protocol": "off", "stop-timeout": "10s", "close-timeout": "5s"}
-	parser := new(cli).parser(streams{out: io.Discard, err: io.Discard}, func(int) {})
-	for _, command := range parser.Model.Children {
+// "serve --help" shows each flag in a group, and names its default.
+func TestServeHelpGroupsEveryFlagAndNamesItsDefault(t *testing.T) {
+	groups := []string{"Listening", "Agent", "Drain", "Auth", "Tools", "Leases", "Telemetry"}
+	for _, command := range parserOf(new(cli)).Model.Children {
 		if command.Name != "serve" {
 			continue
 		}
+		var seen []string
 		for _, flag := range command.Flags {
-			want := flag.Default
-			if text, ok := spoken[flag.Name]; ok {
-				want = text
+			if flag.Group == nil {
+				t.Errorf("--%s is in no group", flag.Name)
+				continue
 			}
-			if got, ok := documented[flag.Name]; !ok || got != want {
-				t.Errorf("--%s: the README says %q, want %q", flag.Name, got, want)
+			if key := flag.Group.Key; !slices.Contains(seen, key) {
+				seen = append(seen, key)
 			}
-			delete(documented, flag.Name)
+			named := flag.Default
+			switch flag.Default {
+			case "", "auto": // the help says what they mean
+				continue
+			case "0", "0s":
+				named += " is "
+			default:
+				named = "default " + named
+			}
+			if !strings.Contains(flag.Help, named) && !strings.Contains(flag.Help, "(default "+flag.Default) {
+				t.Errorf("--%s: %q does not name the default %s", flag.Name, flag.Help, flag.Default)
+			}
 		}
-	}
-	for name := range documented {
-		t.Errorf("--%s: the README names it, serve doesn't take it", name)
+		if !slices.Equal(seen, groups) {
+			t.Errorf("the groups are %v, want %v", seen, groups)
+		}
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 type serveCmd struct {
 	serveflags.Flags
 
-	LogFormat string `default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
-	LogLevel  string `default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
+	LogFormat string `group:"Telemetry" default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+	LogLevel  string `group:"Telemetry" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
 
 	services []gateway.Service // besides those of the flags
 }

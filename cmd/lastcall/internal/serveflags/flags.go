@@ -20,35 +20,35 @@ import (
 
 // Flags are those of the gateway.
 type Flags struct {
-	Listen string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where clients open sessions (default ${default})."`
-	Admin  string `default:"127.0.0.1:8081" placeholder:"ADDR" help:"Where health, metrics, the operator's page and its API are served (default ${default})."`
-	Path   string `default:"/api/v4/ai/duo_workflows/ws" help:"Path of the WebSocket (default ${default})."`
+	Listen string `group:"Listening" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where clients open sessions (default ${default})."`
+	Admin  string `group:"Listening" default:"127.0.0.1:8081" placeholder:"ADDR" help:"Where health, metrics, the operator's page and its API are served (default ${default})."`
+	Path   string `group:"Listening" default:"/api/v4/ai/duo_workflows/ws" help:"Path of the WebSocket (default ${default})."`
 
-	Agent          string        `placeholder:"TARGET" help:"gRPC target of the agent, such as agent.example:50052, or several as ipv4:10.0.0.1:50052,10.0.0.2:50052. Without it a scripted agent runs in process."`
-	AgentStreams   int           `default:"100" placeholder:"N" help:"Streams that share a connection to the agent, or as many as the agent takes if that is less (default ${default})."`
-	AgentKeepalive time.Duration `default:"6m" placeholder:"D" help:"Silence after which a connection to the agent is pinged. A stock gRPC server permits no less than 5m, the Duo service 20s (default ${default})."`
+	Agent          string        `group:"Agent" placeholder:"TARGET" help:"gRPC target of the agent, such as agent.example:50052, or several as ipv4:10.0.0.1:50052,10.0.0.2:50052. Without it a scripted agent runs in process."`
+	AgentStreams   int           `group:"Agent" default:"100" placeholder:"N" help:"Streams that share a connection to the agent, or as many as the agent takes if that is less (default ${default})."`
+	AgentKeepalive time.Duration `group:"Agent" default:"6m" placeholder:"D" help:"Silence after which a connection to the agent is pinged. A stock gRPC server permits no less than 5m, the Duo service 20s (default ${default})."`
 
-	StartTimeout    time.Duration  `default:"2m" placeholder:"D" help:"What a client has until its startRequest: editors open the connection and then start their MCP servers (default ${default})."`
-	ShutdownTimeout time.Duration  `default:"25s" placeholder:"D" help:"From the signal to the deadline of the drain (default ${default})."`
-	DrainDelay      time.Duration  `default:"0s" placeholder:"D" help:"Go on admitting this long after the signal, not ready any more, while load balancers notice (default ${default})."`
-	DrainGrace      time.Duration  `default:"0s" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default ${default})."`
-	StopTimeout     *time.Duration `placeholder:"D" help:"What an agent gets to end a stopped workflow (default 10s, or what --shutdown-timeout leaves)."`
-	CloseTimeout    *time.Duration `placeholder:"D" help:"What a client gets to answer the close frame, at most 5s (default 5s, or what --shutdown-timeout leaves)."`
-	BatchSize       int            `default:"0" aliases:"wave-size" env:"LASTCALL_BATCH_SIZE,LASTCALL_WAVE_SIZE" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once."`
-	BatchInterval   time.Duration  `default:"1s" aliases:"wave-interval" env:"LASTCALL_BATCH_INTERVAL,LASTCALL_WAVE_INTERVAL" placeholder:"D" help:"Time between two batches (default ${default})."`
-	MaxSessions     int            `default:"0" placeholder:"N" help:"Sessions at a time; 0 is as many as the limit on open files allows."`
-	MaxSessionAge   time.Duration  `default:"0s" placeholder:"D" help:"Drain a session alone when it gets this old, or up to a tenth less; 0s is never."`
+	StartTimeout    time.Duration  `group:"Listening" default:"2m" placeholder:"D" help:"What a client has until its startRequest: editors open the connection and then start their MCP servers (default ${default})."`
+	ShutdownTimeout time.Duration  `group:"Drain" default:"25s" placeholder:"D" help:"From the signal to the deadline of the drain (default ${default})."`
+	DrainDelay      time.Duration  `group:"Drain" default:"0s" placeholder:"D" help:"Go on admitting this long after the signal, not ready any more, while load balancers notice (default ${default})."`
+	DrainGrace      time.Duration  `group:"Drain" default:"0s" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default ${default})."`
+	StopTimeout     *time.Duration `group:"Drain" placeholder:"D" help:"What an agent gets to end a stopped workflow (default 10s, or what --shutdown-timeout leaves)."`
+	CloseTimeout    *time.Duration `group:"Drain" placeholder:"D" help:"What a client gets to answer the close frame, at most 5s (default 5s, or what --shutdown-timeout leaves)."`
+	BatchSize       int            `group:"Drain" default:"0" aliases:"wave-size" env:"LASTCALL_BATCH_SIZE,LASTCALL_WAVE_SIZE" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once."`
+	BatchInterval   time.Duration  `group:"Drain" default:"1s" aliases:"wave-interval" env:"LASTCALL_BATCH_INTERVAL,LASTCALL_WAVE_INTERVAL" placeholder:"D" help:"Time between two batches (default ${default})."`
+	MaxSessions     int            `group:"Listening" default:"0" placeholder:"N" help:"Sessions at a time; 0 is as many as the limit on open files allows."`
+	MaxSessionAge   time.Duration  `group:"Drain" default:"0s" placeholder:"D" help:"Drain a session alone when it gets this old, or up to a tenth less; 0s is never."`
 
-	Report string `type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON. A place where it can't be written is refused at start."`
+	agentTLSFlags `group:"Agent"`
+	contractFlags `group:"Agent"`
+	authFlags     `group:"Auth"`
+	proxyFlags    `group:"Listening"`
+	toolFlags     `group:"Tools"`
+	leaseFlags    `group:"Leases"`
 
-	OTLPEndpoint string `name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
+	Report string `group:"Telemetry" type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON. A place where it can't be written is refused at start."`
 
-	agentTLSFlags
-	contractFlags
-	authFlags
-	proxyFlags
-	toolFlags
-	leaseFlags
+	OTLPEndpoint string `group:"Telemetry" name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
 }
 
 // Options opens what the flags name: the connections to the agent, the tokens, the contract and the
