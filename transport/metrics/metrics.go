@@ -1,8 +1,3 @@
-// Package metrics serves a gateway's figures to Prometheus. The gateway knows nothing of it: what
-// happens comes from the supervisor's events, what is there from its snapshot, and the rest from
-// decorators around what a [transport.Handler] is given. No label has a value that a client or an
-// agent chooses: what isn't in a closed set is "other". All series of these sets are there from the
-// beginning, so that the first event shows in a rate.
 package metrics
 
 import (
