@@ -54,6 +54,30 @@
 // keeps the same workflow from starting elsewhere. Their tokens, from the clocks of the instances,
 // order them for an agent that heeds them.
 //
+// # When the store fails
+//
+// "lastcall serve" takes its --lease-failure for [Options].Failure, and this is what happens:
+//
+//	the store                         open (the default)             closed
+//	refuses for good: password,       exit code 2 at start           exit code 2 at start
+//	  database, TLS, replica
+//	can't be reached at start         a warning; ready               a warning; not ready until
+//	                                                                 the store was reached
+//	can't be reached later            sessions start and go on       new sessions are refused; a
+//	                                  without a lease, with a        session ends with 1013 when
+//	                                  warning                        its lease runs out
+//	is back, and has lost leases      leases are taken again where   the same
+//	                                  no other session had them
+//
+// A client whose workflow runs elsewhere is closed with 1013. Package client then tries again, within 2 s,
+// until the other session has ended.
+//
+// # Fencing tokens
+//
+// The agent gets the token as x-lastcall-fencing-token, in the metadata of its stream. An agent that writes
+// the results of a workflow should refuse a token that is smaller than one it has seen: that session has lost
+// the workflow, and does not know it yet.
+//
 // The client below, go-redis, writes what it thinks about connections to stderr; its function
 // redis.SetLogger, global to the process, turns that elsewhere.
 package redislease
