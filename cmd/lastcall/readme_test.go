@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func TestServeHelpGroupsEveryFlagAndNamesItsDefault(t *testing.T) {
 }
 
 // The README shows the code of the compiled example, and nothing else.
-func TestTheReadmesSnippetIsTheExample(t *testing.T) {
+func TestTheReadmesFirstSnippetIsTheExample(t *testing.T) {
 	example, err := os.ReadFile("../../transport/example_test.go")
 	if err != nil {
 		t.Fatal(err)
@@ -65,5 +66,51 @@ func TestTheReadmesSnippetIsTheExample(t *testing.T) {
 	body = strings.ReplaceAll(body, "\n\t", "\n")
 	if want := "```go\n" + strings.TrimPrefix(body, "\t") + "\n```\n"; !strings.Contains(readme(t), want) {
 		t.Errorf("the README doesn't hold\n%s", want)
+	}
+}
+
+// Each of the README's snippets is code of an example that tests run or compile.
+func TestTheReadmesSnippetsAreOfExamples(t *testing.T) {
+	examples := ""
+	for _, name := range []string{"example_test.go", "httpsession/example_test.go", "grpcsession/example_test.go"} {
+		text, err := os.ReadFile("../../transport/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		examples += strings.ReplaceAll(string(text), "\n\t", "\n")
+	}
+	snippets := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readme(t), -1)
+	for _, snippet := range snippets {
+		if !strings.Contains(examples, snippet[1]) {
+			t.Errorf("no example has\n%s", snippet[1])
+		}
+	}
+	if len(snippets) != 3 {
+		t.Errorf("%d snippets, want one for each shape of embedding", len(snippets))
+	}
+}
+
+// Each command of the README is one that the binary takes, and each link leads to a file.
+func TestTheReadmesCommandsAndLinksLeadSomewhere(t *testing.T) {
+	commands := regexp.MustCompile(`(?m)^    (?:lastcall|go run ./cmd/lastcall) ([^#\n]*)`).FindAllStringSubmatch(readme(t), -1)
+	if len(commands) == 0 {
+		t.Error("no commands")
+	}
+	for _, command := range commands {
+		if _, err := parserOf(new(cli)).Parse(strings.Fields(command[1])); err != nil {
+			t.Errorf("%s: %v", command[1], err)
+		}
+	}
+	for _, link := range regexp.MustCompile(`\]\(([^)]*)\)`).FindAllStringSubmatch(readme(t), -1) {
+		if _, err := os.Stat("../../" + link[1]); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// The README stays short: details have their place beside the code.
+func TestTheReadmeIsShort(t *testing.T) {
+	if lines := strings.Count(readme(t), "\n"); lines > 170 {
+		t.Errorf("the README has %d lines, want at most 170", lines)
 	}
 }
