@@ -31,13 +31,26 @@ type serveCmd struct {
 func (*serveCmd) Help() string {
 	return `The first SIGTERM or SIGINT drains: running workflows are stopped at their agents, clients
 are told 1001, and the process ends when the last session has, at --shutdown-timeout at the latest.
-A second signal makes the deadline now, a third exits at once.
+A second signal makes the deadline now, a third exits at once. SIGHUP reads the files of --auth-tokens
+and --contract again, and ends the sessions of a token that was removed or replaced. Without such a file
+SIGHUP counts as one of the other signals.
 
-Exit codes: 0 drained; 1 the server failed, or its report was not written; 2 nothing was started;
-3 somebody had to be killed.
+Delay, grace, stop and close timeout must fit into --shutdown-timeout, with a second (or a tenth of it)
+for the HTTP server. The defaults of --stop-timeout and --close-timeout give way when it is short.
+Values that are set and can't fit are rejected at start. The platform must wait longer than
+--shutdown-timeout before it kills the process.
 
-Nothing waits for whoever reads the log: records that find no room are dropped, counted in
-lastcall_log_records_dropped_total, and told of once they flow again.
+Where --listen is no loopback address, --auth must say which clients may connect. The same rule holds for
+--admin: a client that may open sessions may then drain them too. Keep that port private where this is
+not meant. With --auth none, whatever reaches the port may do everything.
+
+Log records of a session carry its session and request_id (the client's X-Request-Id, which the agent
+gets too), its workflow when it is known, and with --otlp-endpoint its trace_id. Nothing waits for the
+reader of the log: records that find no room are dropped, counted in
+lastcall_log_records_dropped_total, and reported when records flow again.
+
+Exit codes: 0 drained; 1 the server failed, or its report was not written; 2 nothing was started, since
+a flag, a port or a target is wrong; 3 a session was killed, at the deadline or by a second signal.
 
 Every flag is an environment variable too: --stop-timeout is LASTCALL_STOP_TIMEOUT.
 
