@@ -15,11 +15,13 @@
 //
 //	GET  /healthz /readyz         200; /readyz is 503 from a drain's first moment until it is resumed,
 //	                              and while [Options].Ready says so
-//	GET  /sessions                [Sessions], with phase= workflow= agent= kind= q= sort= offset= limit=
+//	GET  /sessions                [Sessions], with phase= workflow= agent= kind= principal=
+//	                              q= sort= offset= limit=
 //	GET  /sessions/{id}           [Session]
 //	POST /sessions/{id}/drain     [Drain], of one session
 //	GET  /drain                   [State]
-//	POST /drain                   [Drain], of everything; with sessions= older-than= agent= kind= of a part
+//	POST /drain                   [Drain], of everything; with sessions= older-than= agent= kind= principal=
+//	                              of a part
 //	POST /resume                  [State]
 //	GET  /events                  a text/event-stream of [Event]: the first is the [State]
 //	GET  /token                   what a POST must carry
@@ -41,6 +43,8 @@
 //
 // Each POST must have the handler's token in the header X-Lastcall-Token, and must not come from a
 // page of another origin.
+//
+//	curl -X POST -H "X-Lastcall-Token: $(curl -s http://127.0.0.1:8081/token)" 'http://127.0.0.1:8081/drain?sessions=1'
 //
 // Each file is one concern: handler.go the routes, protect.go who may ask, params.go and answer.go
 // what a request says and how it is answered, sessions.go and drain.go the requests, events.go and

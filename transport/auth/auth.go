@@ -29,6 +29,28 @@
 //	...
 //	forward, err := auth.NewForward(auth.ForwardOptions{URL: "https://gitlab.example", Secret: secret})
 //
+// # A grant
+//
+// The endpoint gets the method, path, query and headers of each request. It answers 401, 403, 404 or 429,
+// which are passed on with their Retry-After, or 200 and a grant: the agent and its headers, the API and its
+// token, MCP servers, whether to lease the workflow, and the principal, whose number of sessions can be
+// limited (429 past the limit). Any server of JSON will do, to try it:
+//
+//	mkdir endpoint && cat > endpoint/grant.json <<'END'
+//	{"DuoWorkflow": {
+//	  "Service": {"URI": "127.0.0.1:50052", "Headers": {"x-gitlab-oauth-token": "the-api-token"}},
+//	  "ServerCapabilities": ["tool_call_approval"],
+//	  "LockConcurrentFlow": true
+//	}}
+//	END
+//	python3 -m http.server 9000 --bind 127.0.0.1 --directory endpoint &
+//	lastcall agent --scenario tools &
+//	lastcall serve --auth forward --auth-url http://127.0.0.1:9000/grant.json &
+//	lastcall connect
+//
+// The agent of this scenario asks for a page of the API, which is the same server: its log shows the request
+// of the tool.
+//
 // All are safe for concurrent use. No error, and no value of this package printed by fmt, holds a
 // token, a secret, a header or anything else of a request or of an endpoint's answer.
 package auth

@@ -9,6 +9,17 @@
 //	err = store.Check(ctx) // errors.Is(err, redislease.ErrRefused): it will never work
 //	supervisor.Add("lease store", actors.AfterSessions, store)
 //
+// To see it work, run two gateways and one workflow twice:
+//
+//	redis-server --port 6379 --save '' &
+//	lastcall agent &
+//	lastcall serve --agent 127.0.0.1:50052 --lock --lease-url redis://127.0.0.1:6379 &
+//	lastcall serve --agent 127.0.0.1:50052 --lock --lease-url redis://127.0.0.1:6379 --listen 127.0.0.1:8180 --admin 127.0.0.1:8181 &
+//	lastcall connect --workflow w1 &
+//	lastcall connect --workflow w1 --url ws://127.0.0.1:8180/api/v4/ai/duo_workflows/ws
+//
+// The second client is closed with 1013, and tries again until the first one is done.
+//
 // # In the store
 //
 // A lease is a key with a time to live, 30 s. Its value is the owner's random name and the fencing
