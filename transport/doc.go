@@ -61,6 +61,9 @@
 // A client that sees 1001 or 1013 should connect again and start the same workflow. Package client does that,
 // with backoff and jitter. A client sees 1006 if the network failed or the session was killed.
 //
+// A client that was suspended for less than 30 s goes on. After 30 s of silence its session ends. If the
+// agent's process is killed, its sessions end with 1001 at once, also during the grace of a drain.
+//
 // # Newer agents and clients
 //
 // Fields and actions that the gateway's contract does not have pass both ways with a newer contract, see

@@ -1,4 +1,7 @@
 // Package httptool runs the agent's runHTTPRequest actions against the platform's REST API.
+//
+// An answer over [MaxText] is never cut: the agent gets an error that contains "exceeded size limit",
+// and can ask for less.
 package httptool
 
 import (

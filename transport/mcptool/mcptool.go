@@ -3,6 +3,9 @@
 // The servers are those of a session's grant, spoken to over streamable HTTP. [Tool.Open] connects
 // to them and adds their tools to the startRequest; [Tool.Run] calls them; [Tool.Close] ends the
 // MCP sessions.
+//
+// A result that is too large for a message is never cut: the agent gets an error that contains
+// "exceeded size limit", and can ask for less.
 package mcptool
 
 import (

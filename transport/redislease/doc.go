@@ -45,6 +45,10 @@
 // the machine is suspended and by the one that doesn't, Confirm asks no server. Else it does: what a
 // session would have relayed after it had lost its lease is not sent.
 //
+// A wall clock that is set forward costs one question to the server, and no lease while the server
+// answers. One that is set back makes no lease live longer. A suspension in the middle of a renewal
+// is no outage of the server.
+//
 // A key that is gone is taken again, unless another session has it or has had it since: then the
 // lease is lost, as its token isn't the latest. So a failover loses no lease that the new master
 // knows, nor one that it doesn't know and that no other session took.
