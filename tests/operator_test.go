@@ -312,7 +312,7 @@ func oneTrace(t *testing.T, binary string) {
 		asked <- r.Header.Get("Traceparent")
 	}))
 	defer api.Close()
-	p := startServe(t, binary, "--otlp-endpoint", endpoint, "--auth", "forward", "--auth-url", api.URL+"/grant")
+	p := startServe(t, binary, "--log-sessions", "--otlp-endpoint", endpoint, "--auth", "forward", "--auth-url", api.URL+"/grant")
 	conn, err := client.Dial(context.Background(), client.Config{
 		URL:    p.url,
 		Header: http.Header{"Traceparent": {"00-" + traceID + "-00f067aa0ba902b7-01"}, "X-Request-Id": {"request-1"}},

@@ -200,7 +200,7 @@ func clientsSleep(t *testing.T, binary string) {
 	const nap, limit = 24 * time.Second, 30 * time.Second
 	ask := scripted.Ask(&dap.Action{Action: &dap.Action_ListDirectory{ListDirectory: &dap.ListDirectory{Directory: "."}}})
 	agent := newWitness(t, 100*time.Millisecond, slices.Repeat([]scripted.Step{ask}, 10_000))
-	p := startServe(t, binary, "--agent", agent.address, "--lock")
+	p := startServe(t, binary, "--log-sessions", "--agent", agent.address, "--lock")
 	before := p.warm()
 	long, short := p.connect("long"), p.connect("short")
 	for _, c := range []*connected{long, short} {

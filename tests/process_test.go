@@ -207,7 +207,7 @@ func secondSignal(t *testing.T, binary string) {
 }
 
 func secondSignalInDelay(t *testing.T, binary string) {
-	p := startServe(t, binary, "--shutdown-timeout", "90s", "--drain-delay", "60s")
+	p := startServe(t, binary, "--log-sessions", "--shutdown-timeout", "90s", "--drain-delay", "60s")
 	waiting := p.talk("")
 	p.record("session started")
 	p.signal(syscall.SIGTERM)

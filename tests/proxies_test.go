@@ -131,7 +131,7 @@ func restartBehind(t *testing.T, binary, remote string, flags []string, proxy fu
 			return scripted.Misbehaviour{AcknowledgeAfter: 500 * time.Millisecond}
 		},
 	})
-	flags = append(flags, "--agent", agent)
+	flags = append(flags, "--log-sessions", "--agent", agent)
 	var instances [2]*instance
 	for i := range instances {
 		instances[i] = &instance{listen: freePort(t), admin: freePort(t)}

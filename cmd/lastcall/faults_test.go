@@ -66,7 +66,7 @@ func serveAgent(t *testing.T, agent dap.DuoWorkflowServer) string {
 }
 
 func TestServeAnswersAnActionNewerThanTheContractAndLogsItOnceASession(t *testing.T) {
-	p := startServe(t, "no daemon", "--agent", serveAgent(t, futurist{}))
+	p := startServe(t, "no daemon", "--log-sessions", "--agent", serveAgent(t, futurist{}))
 	conn, err := client.Dial(t.Context(), client.Config{URL: p.url, Start: &dap.StartWorkflowRequest{WorkflowID: "w1"}})
 	if err != nil {
 		t.Fatal(err)

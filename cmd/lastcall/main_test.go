@@ -201,6 +201,7 @@ func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
 		"serve --subprotocol":                "[dap]",
 		"serve --trusted-proxies":            "[10.0.0.0/8]",
 		"serve --proxy-protocol":             "true",
+		"serve --log-sessions":               "true",
 		"serve --tls-cert":                   "/tmp/cert",
 		"serve --tls-key":                    "/tmp/key",
 		"serve --tls-client-ca":              "/tmp/ca",

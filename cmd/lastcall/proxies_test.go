@@ -57,7 +57,7 @@ func TestTheClientBehindAProxyIsShown(t *testing.T) {
 		"the PROXY protocol":     {"--trusted-proxies 127.0.0.1 --proxy-protocol", header, "203.0.113.8:1234"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := startServe(t, "no daemon", append(strings.Fields(test.flags), "--agent", startAgent(t, scripted.Wait()).address)...)
+			p := startServe(t, "no daemon", append(strings.Fields(test.flags), "--log-sessions", "--agent", startAgent(t, scripted.Wait()).address)...)
 			if err := p.through(test.text, forwarded); err != nil {
 				t.Fatal(err)
 			}

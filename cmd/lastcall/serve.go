@@ -24,6 +24,8 @@ type serveCmd struct {
 	LogFormat string `group:"Telemetry" default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
 	LogLevel  string `group:"Telemetry" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
 
+	LogSessions bool `group:"Telemetry" help:"Log the begin and the end of every session. Without it they are debug records, but for ends that are refusals or failures."`
+
 	services []gateway.Service // besides those of the flags
 }
 
@@ -112,6 +114,7 @@ func (c *serveCmd) open(console *console, log *daemon.Log, ending func(deadline 
 	}
 	notifier := systemd.NewNotifier(alive, log.Logger)
 	options.LogDropped = log.Dropped
+	options.LogSessions = c.LogSessions
 	options.Services = append(options.Services, c.services...)
 	options.Observers = []func(any){notifier.Observe}
 	options.Progress = console.drain

@@ -136,7 +136,7 @@ func fill(t *testing.T, w *os.File) {
 // The reader of the log goes: logging is lost, and nothing else.
 func TestTheLogsReaderMayGo(t *testing.T) {
 	r, w := pipe(t)
-	u := startUnread(t, "no daemon", w, r)
+	u := startUnread(t, "no daemon", w, r, "--log-sessions")
 	w.Close()
 	r.Close()
 	end := u.session("w1")

@@ -58,12 +58,13 @@ func New(options Options) (*Gateway, error) {
 	}
 	g.patience, g.hurry = context.WithCancel(context.Background())
 	g.detach = Observers{
-		Metrics:    g.metrics,
-		Traces:     g.traces,
-		Log:        g.options.Log,
-		Progress:   g.options.Progress,
-		LeaseStore: g.leaseStats(),
-		Others:     append([]func(any){g.serviceEnded, g.keepReport}, g.options.Observers...),
+		Metrics:     g.metrics,
+		Traces:      g.traces,
+		Log:         g.options.Log,
+		LogSessions: g.options.LogSessions,
+		Progress:    g.options.Progress,
+		LeaseStore:  g.leaseStats(),
+		Others:      append([]func(any){g.serviceEnded, g.keepReport}, g.options.Observers...),
 	}.Attach(g.supervisor)
 	return g, nil
 }

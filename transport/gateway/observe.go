@@ -17,6 +17,7 @@ type records struct {
 	log      *slog.Logger
 	progress func(event any) (shown bool)
 	leases   func() redislease.Stats
+	sessions bool                    // records of the sessions that end as they should, too
 	badInput map[actors.BadInput]int // of all sessions that have stopped
 }
 
@@ -51,13 +52,24 @@ func (r *records) observe(event any) {
 }
 
 func (r *records) sessionStarted(e actors.SessionStarted) {
-	r.log.InfoContext(e.Context, "session started",
+	level := r.ordinary()
+	if !r.log.Enabled(e.Context, level) {
+		return
+	}
+	r.log.Log(e.Context, level, "session started",
 		"session", e.ID, "request_id", transport.RequestID(e.Context),
 		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName)
 }
 
 // sessionStopped is the one record with everything about a session.
 func (r *records) sessionStopped(e actors.SessionStopped) {
+	for kind, n := range e.BadInput {
+		r.badInput[kind] += n
+	}
+	level := r.stoppedLevel(e)
+	if !r.log.Enabled(e.Context, level) {
+		return
+	}
 	attrs := []any{
 		"session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow,
 		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName,
@@ -71,22 +83,29 @@ func (r *records) sessionStopped(e actors.SessionStopped) {
 	}
 	if e.BadInput != nil {
 		attrs = append(attrs, "bad_input", e.BadInput)
-		for kind, n := range e.BadInput {
-			r.badInput[kind] += n
-		}
 	}
-	r.log.Log(e.Context, stoppedLevel(e), "session stopped", attrs...)
+	r.log.Log(e.Context, level, "session stopped", attrs...)
 }
 
-func stoppedLevel(e actors.SessionStopped) slog.Level {
+// ordinary is the level of the records of sessions that start, and end as they should.
+func (r *records) ordinary() slog.Level {
+	if r.sessions {
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
+}
+
+func (r *records) stoppedLevel(e actors.SessionStopped) slog.Level {
 	var panicked *actors.PanicError
 	switch {
 	case errors.As(e.Err, &panicked):
 		return slog.LevelError
 	case e.Outcome == actors.Failed, e.Outcome == actors.Cancelled, e.Outcome == actors.Killed:
 		return slog.LevelWarn
+	case e.Outcome == actors.Refused, e.Code == actors.CloseUnauthorized:
+		return slog.LevelInfo
 	}
-	return slog.LevelInfo
+	return r.ordinary()
 }
 
 func (r *records) serviceStopped(e actors.ServiceStopped) {

@@ -81,6 +81,7 @@ func TestSessionsAreLoggedByHowTheyEnd(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			g, shown := observed()
+			g.sessions = true
 			g.observe(actors.SessionStarted{ID: "s", Info: actors.Info{Remote: "client:1", Context: t.Context()}})
 			g.observe(test.stopped)
 			got := recordsIn(t, shown)
@@ -101,6 +102,36 @@ func TestSessionsAreLoggedByHowTheyEnd(t *testing.T) {
 	}
 }
 
+// Thousands of sessions that a drain ends are summed up in its own records. An end that needs a look isn't.
+func TestOnlySessionsThatEndAbnormallyAreLoggedUnasked(t *testing.T) {
+	revoked := stopped(actors.Drained, nil)
+	revoked.Code = actors.CloseUnauthorized
+	for _, test := range []struct {
+		stopped actors.SessionStopped
+		logged  bool
+	}{
+		{stopped(actors.Completed, nil), false},
+		{stopped(actors.ClientGone, errors.New("reset")), false},
+		{stopped(actors.Drained, nil), false},
+		{revoked, true},
+		{stopped(actors.Refused, nil), true},
+		{stopped(actors.Failed, errors.New("broken")), true},
+		{stopped(actors.Cancelled, nil), true},
+		{stopped(actors.Killed, nil), true},
+	} {
+		g, shown := observed()
+		g.observe(actors.SessionStarted{ID: "s", Info: actors.Info{Context: t.Context()}})
+		test.stopped.BadInput = map[actors.BadInput]int{relay.UnknownField: 1}
+		g.observe(test.stopped)
+		if got := recordsIn(t, shown); len(got) > 1 || len(got) == 1 != test.logged {
+			t.Errorf("%s, code %d: logged %v, want it %v", test.stopped.Outcome, test.stopped.Code, got, test.logged)
+		}
+		if g.badInput[relay.UnknownField] != 1 {
+			t.Errorf("%s: its bad input is not in the drain's sum", test.stopped.Outcome)
+		}
+	}
+}
+
 func stopped(outcome actors.Outcome, err error) actors.SessionStopped {
 	return actors.SessionStopped{SessionReport: actors.SessionReport{ID: "s", Outcome: outcome}, Err: err, Info: actors.Info{Context: context.Background()}}
 }
@@ -109,6 +140,7 @@ func stopped(outcome actors.Outcome, err error) actors.SessionStopped {
 func TestASessionsLastRecordHasEverything(t *testing.T) {
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
 	g, shown := observed()
+	g.sessions = true
 	g.observe(actors.SessionStopped{
 		SessionReport: actors.SessionReport{ID: "s", Workflow: "w1", Outcome: actors.Drained, Age: actors.Seconds(time.Hour), Took: actors.Seconds(time.Second)},
 		Info:          actors.Info{Remote: "client:1", Transport: "websocket", AgentName: "agent:1", Context: trace.ContextWithSpanContext(context.Background(), span)},

@@ -15,7 +15,12 @@ import (
 type Observers struct {
 	Metrics *metrics.Metrics
 	Traces  *tracing.Tracing // attached to one supervisor; it must be one of its services
-	Log     *slog.Logger     // a record of each session's begin and end, of drains, and of failures
+	Log     *slog.Logger     // records of drains, of failures, and of sessions that ended by one
+
+	// LogSessions has Log take a record of the begin and of the end of each session at level info. False:
+	// at level debug, but for the ends of sessions that were refused, lost their authorization, failed, or
+	// were cancelled or killed.
+	LogSessions bool
 
 	// Progress is called with each [actors.DrainStarted], [actors.DrainProgress] and [actors.DrainFinished]
 	// of all sessions, in order with the records of Log. If it returns true it has shown the event, and
@@ -39,7 +44,7 @@ func (o Observers) Attach(supervisor *actors.Supervisor) (detach func()) {
 		hear = append(hear, o.Metrics.Observe)
 	}
 	if o.Log != nil {
-		r := &records{log: o.Log, progress: o.Progress, leases: o.LeaseStore, badInput: make(map[actors.BadInput]int)}
+		r := &records{log: o.Log, progress: o.Progress, sessions: o.LogSessions, leases: o.LeaseStore, badInput: make(map[actors.BadInput]int)}
 		if r.progress == nil {
 			r.progress = func(any) bool { return false }
 		}

@@ -95,8 +95,11 @@ type Options struct {
 	// errors are logged. An empty Endpoint: there are no spans.
 	Tracing tracing.Options
 
-	// Log takes records of sessions, drains and failures. Nil: nothing is logged.
+	// Log takes records of drains, failures, and sessions that ended by one. Nil: nothing is logged.
 	Log *slog.Logger
+
+	// LogSessions is that of [Observers].
+	LogSessions bool
 
 	// LogDropped is how many records of the log were dropped, for the metrics; it only grows. Nil: none
 	// ever is.
