@@ -61,7 +61,7 @@ func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 	}{
 		"once": {
 			func(s *session) { s.out = nil },
-			message{event: event{kind: startReceived}}, // which comes only once
+			&message{event: event{kind: startReceived}}, // which comes only once
 			actors.Stopped{ID: "s1", Outcome: actors.Failed, Code: actors.CloseInternal, Reason: "internal error"},
 		},
 		"and again while ending": {

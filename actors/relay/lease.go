@@ -52,7 +52,7 @@ func (s *session) confirm() bool {
 // session. The message comes first: a goroutine that finds that it may not relay reports its own end
 // after it.
 func (s *session) leaseLost(h *held, why error) {
-	s.post(message{event: event{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed}, err: why})
+	s.post(&message{event: event{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed}, err: why})
 	h.end()
 }
 

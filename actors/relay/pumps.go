@@ -20,18 +20,18 @@ import (
 const toolGrace = time.Second
 
 // readClient receives the first message. Then relayClient goes on.
-func (s *session) readClient() message {
+func (s *session) readClient() *message {
 	start, err := s.readStart()
 	if err != nil {
 		return s.clientEnded(err)
 	}
-	return message{event: event{kind: startReceived}, start: start}
+	return &message{event: event{kind: startReceived}, start: start}
 }
 
 // relayClient is the pump from client to agent. It holds one message at a time, and while the agent
 // takes no more it reads no more. It runs on a goroutine of its own, whose stack is small: that of
 // readClient has grown with the first message, which alone is decoded, and would stay large for hours.
-func (s *session) relayClient() message {
+func (s *session) relayClient() *message {
 	for {
 		next, err := s.Client.Receive()
 		if err == nil {
@@ -43,9 +43,9 @@ func (s *session) relayClient() message {
 	}
 }
 
-func (s *session) clientEnded(err error) message {
+func (s *session) clientEnded(err error) *message {
 	s.requests.refused(err)
-	return message{event: clientEvent(err), err: unlessClosed(err)}
+	return &message{event: clientEvent(err), err: unlessClosed(err)}
 }
 
 // readStart receives the first message. It is the only one of the client's that is decoded.
@@ -102,7 +102,7 @@ func unlessClosed(err error) error {
 }
 
 // openAgent takes the lease, opens the agent's stream and puts the startRequest on it.
-func (s *session) openAgent(start *dap.StartWorkflowRequest) message {
+func (s *session) openAgent(start *dap.StartWorkflowRequest) *message {
 	opened := false
 	defer func() {
 		if !opened { // also after a panic: the client's pump may be waiting
@@ -118,10 +118,10 @@ func (s *session) openAgent(start *dap.StartWorkflowRequest) message {
 		err = context.Canceled // the session was stopped meanwhile; the stream ends with its context
 	}
 	if err != nil {
-		return message{event: event{kind: openFailed, done: openAgent, end: faultEnding(err)}, err: err}
+		return &message{event: event{kind: openFailed, done: openAgent, end: faultEnding(err)}, err: err}
 	}
 	opened = true
-	return message{event: event{kind: agentOpened, done: openAgent}, stream: stream}
+	return &message{event: event{kind: agentOpened, done: openAgent}, stream: stream}
 }
 
 func (s *session) openStream(start *dap.StartWorkflowRequest) (Stream, error) {
@@ -134,7 +134,7 @@ func (s *session) openStream(start *dap.StartWorkflowRequest) (Stream, error) {
 		return nil, err
 	}
 	if s.lease != nil || len(s.Tools) > 0 {
-		s.post(message{event: event{kind: taken}})
+		s.post(&message{event: event{kind: taken}})
 	}
 	s.openTools(start)
 	return s.Agent.Open(s.withFencingToken(s.stream))
@@ -143,12 +143,12 @@ func (s *session) openStream(start *dap.StartWorkflowRequest) (Stream, error) {
 // receiveAgent is the pump from agent to client. What the agent said before its end is delivered
 // before that end is reported. Once the client is lost it goes on without it: the agent's end must
 // be seen.
-func (s *session) receiveAgent(stream Stream) message {
+func (s *session) receiveAgent(stream Stream) *message {
 	lost := false
 	for {
 		action, err := stream.Receive()
 		if err != nil {
-			return message{event: event{kind: agentEnded, done: receiveAgent, end: agentEnding(err)}, err: unlessCompleted(err)}
+			return &message{event: event{kind: agentEnded, done: receiveAgent, end: agentEnding(err)}, err: unlessCompleted(err)}
 		}
 		if !lost {
 			lost = !s.deliver(action)
@@ -174,7 +174,7 @@ func (s *session) deliver(action Message) bool {
 		}
 	}
 	if err != nil {
-		s.post(message{event: sendEvent(err), err: unlessClosed(err)})
+		s.post(&message{event: sendEvent(err), err: unlessClosed(err)})
 	}
 	return err == nil
 }
@@ -204,7 +204,7 @@ func unlessCompleted(err error) error {
 // stopAgent cuts the tool calls, whose answers the agent may wait for, and sends stopWorkflow; the
 // agent's end, which receiveAgent sees, acknowledges it. Where no workflow was started there is
 // nothing to acknowledge.
-func (s *session) stopAgent(reason string) message {
+func (s *session) stopAgent(reason string) *message {
 	s.calls.finish()
 	ctx, cancel := context.WithTimeout(s.stream, toolGrace)
 	s.calls.settle(ctx)
@@ -212,13 +212,13 @@ func (s *session) stopAgent(reason string) message {
 	if !s.out.stop(reason) {
 		s.sever()
 	}
-	return message{event: event{kind: stopSent, done: sendStop}}
+	return &message{event: event{kind: stopSent, done: sendStop}}
 }
 
 // release lets go of the tools, and then of the lease. Each has a quarter of the close timeout of
 // its own, so that a tool that hangs costs the lease nothing; at least half is left to the client. A
 // tool's panic costs the lease nothing either, and then fails the session.
-func (s *session) release() message {
+func (s *session) release() *message {
 	if s.lease != nil {
 		s.lease.end()
 	}
@@ -239,10 +239,10 @@ func (s *session) release() message {
 	if errors.As(err, new(*actors.PanicError)) {
 		ended.kind, ended.end = panicked, internalError
 	}
-	return message{event: ended, err: err}
+	return &message{event: ended, err: err}
 }
 
-func (s *session) tellClient(end ending) message {
+func (s *session) tellClient(end ending) *message {
 	err := s.Client.Close(end.code, end.reason)
-	return message{event: event{kind: clientTold, done: tellClient}, err: err}
+	return &message{event: event{kind: clientTold, done: tellClient}, err: err}
 }

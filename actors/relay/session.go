@@ -140,7 +140,7 @@ func (s *session) Receive(c *actor.Context) {
 		s.enter(begin())
 	case actors.Stop:
 		s.told(m)
-	case message:
+	case *message:
 		s.take(m)
 	case actor.Stopped:
 		s.stopped()
@@ -148,7 +148,7 @@ func (s *session) Receive(c *actor.Context) {
 }
 
 // take keeps what a goroutine brought, and lets the lifecycle decide.
-func (s *session) take(m message) {
+func (s *session) take(m *message) {
 	switch m.kind {
 	case startReceived:
 		s.start, s.workflow = m.start, m.start.GetWorkflowID()
@@ -195,18 +195,18 @@ func (s *session) perform(e effect) {
 		s.spawn(readClient, s.readClient)
 	case doOpenAgent:
 		start := s.start
-		s.spawn(openAgent, func() message { return s.openAgent(start) })
+		s.spawn(openAgent, func() *message { return s.openAgent(start) })
 	case doReceiveAgent:
 		stream := s.agent
-		s.spawn(receiveAgent, func() message { return s.receiveAgent(stream) })
+		s.spawn(receiveAgent, func() *message { return s.receiveAgent(stream) })
 	case doStopAgent:
-		s.spawn(sendStop, func() message { return s.stopAgent(e.stop) })
+		s.spawn(sendStop, func() *message { return s.stopAgent(e.stop) })
 	case doSeverAgent:
 		s.sever()
 	case doRelease:
 		s.spawn(releasing, s.release)
 	case doTellClient:
-		s.spawn(tellClient, func() message { return s.tellClient(e.end) })
+		s.spawn(tellClient, func() *message { return s.tellClient(e.end) })
 	case doCutClient:
 		s.guard(s.Client.Abort)
 	case doAbandon:
@@ -239,7 +239,7 @@ func (s *session) arm(which timer) {
 	case closeTimer:
 		due = time.Now().Add(s.place.CloseTimeout)
 	}
-	s.timer = time.AfterFunc(time.Until(due), func() { s.post(message{event: ev}) })
+	s.timer = time.AfterFunc(time.Until(due), func() { s.post(&message{event: ev}) })
 }
 
 func (s *session) stopBy(timeout time.Duration) time.Time {
@@ -254,20 +254,20 @@ func (s *session) disarm() {
 }
 
 // spawn runs a goroutine of the session's. Whatever becomes of it, its end reaches the session.
-func (s *session) spawn(w work, run func() message) {
+func (s *session) spawn(w work, run func() *message) {
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
 		defer func() {
 			if v := recover(); v != nil {
-				s.post(message{event: event{kind: panicked, done: w, end: internalError}, err: actors.NewPanicError(v)})
+				s.post(&message{event: event{kind: panicked, done: w, end: internalError}, err: actors.NewPanicError(v)})
 			}
 		}()
 		s.post(run())
 	}()
 }
 
-func (s *session) post(m message) {
+func (s *session) post(m *message) {
 	s.engine.Send(s.self, m)
 }
 

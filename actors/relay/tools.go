@@ -172,7 +172,7 @@ func (s *session) runTool(tool Tool, action *dap.Action) {
 	defer s.calls.end()
 	defer func() {
 		if v := recover(); v != nil { // in the lease or the stream
-			s.post(message{event: event{kind: panicked, end: internalError}, err: actors.NewPanicError(v)})
+			s.post(&message{event: event{kind: panicked, end: internalError}, err: actors.NewPanicError(v)})
 		}
 	}()
 	if !s.confirm() {
@@ -190,7 +190,7 @@ func (s *session) runTool(tool Tool, action *dap.Action) {
 	}
 	s.answer(action.GetRequestID(), answer)
 	if panicked { // after the answer: the agent is asked to stop, not cut off
-		s.post(message{event: event{kind: mustEnd, end: internalError, stop: stopPingFailed}, err: err})
+		s.post(&message{event: event{kind: mustEnd, end: internalError, stop: stopPingFailed}, err: err})
 	}
 }
 
