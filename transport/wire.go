@@ -20,8 +20,8 @@ const (
 	oversleep     = 5 * time.Second  // past a deadline: the process was suspended
 	writeLimit    = 60 * time.Second // for what is handed to the kernel in one go
 	explainLimit  = time.Second      // for the reader to say why nothing can be written
-	readerBuffer  = 1 << 10
-	writerBuffer  = 1 << 10
+	readerBuffer  = 512
+	writerBuffer  = 512
 	fragmentLimit = 64 << 10
 )
 

@@ -3,6 +3,7 @@ package codec
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -40,7 +41,7 @@ func (b *Buffer) Fill(message io.Reader) error {
 	b.Bytes = b.Bytes[:0]
 	for {
 		if len(b.Bytes) == cap(b.Bytes) {
-			b.Bytes = append(b.Bytes, 0)[:len(b.Bytes)]
+			b.Bytes = slices.Grow(b.Bytes, len(b.Bytes)+1) // twice as large: append would add a quarter
 		}
 		room := b.Bytes[len(b.Bytes):min(cap(b.Bytes), MaxJSON+1)]
 		n, err := message.Read(room)

@@ -31,7 +31,7 @@ import (
 func (t *Table) AppendWire(dst, data []byte) (_ []byte, unknown bool, err error) {
 	d := decoders.Get().(*decoder)
 	defer d.free()
-	out, err := d.whole(dst, data, t)
+	out, err := d.whole(slices.Grow(dst, min(len(data), MaxMessage)), data, t) // JSON is longer than what it says
 	if err == nil && len(out)-len(dst) > MaxMessage {
 		err = ErrTooBig
 	}

@@ -33,7 +33,7 @@ func (t *Table) AppendJSON(dst, message []byte, unknown Unknown) ([]byte, error)
 	e := encoders.Get().(*encoder)
 	defer e.free()
 	e.unknown = unknown
-	out, err := e.message(dst, message, t)
+	out, err := e.message(slices.Grow(dst, len(message)+len(message)/8), message, t) // source code has that many escapes
 	if err != nil {
 		return dst, fmt.Errorf("encode %s as JSON: %w", t.name.Name(), err)
 	}
