@@ -206,9 +206,7 @@ func unlessCompleted(err error) error {
 // nothing to acknowledge.
 func (s *session) stopAgent(reason string) *message {
 	s.calls.finish()
-	ctx, cancel := context.WithTimeout(s.stream, toolGrace)
-	s.calls.settle(ctx)
-	cancel()
+	s.calls.settle(s.stream, toolGrace)
 	if !s.out.stop(reason) {
 		s.sever()
 	}
@@ -223,23 +221,33 @@ func (s *session) release() *message {
 		s.lease.end()
 	}
 	share := s.place.CloseTimeout / 4
-	forTools, cancel := context.WithTimeout(context.Background(), share)
-	s.calls.finish()
-	s.calls.settle(forTools)
-	errs := []error{s.closeTools(forTools)}
-	cancel()
-	if s.lease != nil && !s.lease.released {
-		s.lease.released = true
-		forLease, cancel := context.WithTimeout(context.Background(), share)
-		defer cancel()
-		errs = append(errs, s.lease.Release(forLease))
-	}
+	err := errors.Join(s.releaseTools(share), s.releaseLease(share))
 	ended := event{kind: released, done: releasing}
-	err := errors.Join(errs...)
 	if errors.As(err, new(*actors.PanicError)) {
 		ended.kind, ended.end = panicked, internalError
 	}
 	return &message{event: ended, err: err}
+}
+
+func (s *session) releaseTools(timeout time.Duration) error {
+	if len(s.Tools) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	s.calls.finish()
+	s.calls.settle(ctx, timeout)
+	return s.closeTools(ctx)
+}
+
+func (s *session) releaseLease(timeout time.Duration) error {
+	if s.lease == nil || s.lease.released {
+		return nil
+	}
+	s.lease.released = true
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return s.lease.Release(ctx)
 }
 
 func (s *session) tellClient(end ending) *message {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -101,11 +102,13 @@ func (c *calls) finish() {
 	c.cancel()
 }
 
-// settle waits until no call runs, or ctx is done. It comes after finish.
-func (c *calls) settle(ctx context.Context) {
+// settle waits until no call runs, or ctx is done, or for so long. It comes after finish.
+func (c *calls) settle(ctx context.Context, timeout time.Duration) {
 	if c == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	settled := make(chan struct{})
 	go func() {
 		c.running.Wait()
