@@ -174,9 +174,9 @@ func startBefore(b *testing.B, gateway, agent string) string {
 	peer := strings.Replace(agent, "agent", "peer", 1) // WebSockets on both sides
 	address := start(b, gateway, start(b, peer, ""))
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		conn, err := net.Dial("tcp", address)
+		response, err := http.Get("http://" + address + "/usage")
 		if err == nil {
-			_ = conn.Close()
+			_ = response.Body.Close()
 			return address
 		}
 		if time.Now().After(deadline) {
