@@ -19,8 +19,10 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/client"
 	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -187,7 +189,7 @@ type gateway struct {
 	t          testing.TB
 	agent      *agent
 	supervisor *actors.Supervisor
-	pool       *transport.Pool
+	pool       *agentpool.Pool
 	mux        *http.ServeMux
 	address    string
 
@@ -206,7 +208,7 @@ func newGateway(t testing.TB, agent *agent, limits actors.Options, start ...time
 	}
 	t.Cleanup(g.supervisor.Close)
 	t.Cleanup(g.supervisor.Listen(g.hear))
-	if g.pool, err = transport.NewPool(transport.PoolOptions{Target: agent.address}); err != nil {
+	if g.pool, err = agentpool.New(agentpool.Options{Target: agent.address}); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -224,7 +226,7 @@ func newGateway(t testing.TB, agent *agent, limits actors.Options, start ...time
 		run  actors.Service
 	}{
 		{"agent connections", g.pool},
-		{"session server", &transport.HTTPServer{Listener: listener, Handler: g.mux}},
+		{"session server", &httpserver.Server{Listener: listener, Handler: g.mux}},
 	} {
 		if err := g.supervisor.Add(service.name, actors.AfterSessions, service.run); err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 )
 
 // puppet is an agent that sends what a test tells it to, and keeps what it receives.
@@ -66,7 +66,7 @@ func (a *puppet) ExecuteWorkflow(stream dap.DuoWorkflow_ExecuteWorkflowServer) e
 	from, _ := metadata.FromIncomingContext(stream.Context())
 	s := &puppetStream{
 		agent: a, workflow: first.GetStartRequest().GetWorkflowID(),
-		token: from.Get(transport.FencingTokenMetadata), stream: stream,
+		token: from.Get(agentpool.FencingTokenMetadata), stream: stream,
 	}
 	a.mu.Lock()
 	a.streams[s.workflow] = append(a.streams[s.workflow], s)

@@ -24,8 +24,10 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/client"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/lease"
 )
 
@@ -142,7 +144,7 @@ func newSoakHouse(t *testing.T) *soakHouse {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.supervisor.Close)
-	pool, err := transport.NewPool(transport.PoolOptions{Target: soakAgentOn(t)})
+	pool, err := agentpool.New(agentpool.Options{Target: soakAgentOn(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +156,7 @@ func newSoakHouse(t *testing.T) *soakHouse {
 	handler := &transport.Handler{Supervisor: h.supervisor, Agents: pool, Authorizer: soakAuthorizer{}, Leaser: &lease.Memory{}, LockAll: true}
 	for name, service := range map[string]actors.Service{
 		"agent connections": pool,
-		"session server":    &transport.HTTPServer{Listener: listener, Handler: handler},
+		"session server":    &httpserver.Server{Listener: listener, Handler: handler},
 	} {
 		if err := h.supervisor.Add(name, actors.AfterSessions, service); err != nil {
 			t.Fatal(err)

@@ -2,13 +2,13 @@
 // an agent over gRPC.
 //
 // [Handler] is the way in. It asks the supervisor for a ticket, upgrades, hands the connection to a session
-// of package relay, and returns. [Pool] is the way out: connections to the agents, which sessions share.
-// [HTTPServer] and [Pool] are services that the supervisor stops after the sessions:
+// of package relay, and returns. An [agentpool.Pool] is the way out: connections to the agents, which sessions
+// share. It and the [httpserver.Server] are services that the supervisor stops after the sessions:
 //
-//	pool, err := transport.NewPool(transport.PoolOptions{Target: "agent:50052"})
+//	pool, err := agentpool.New(agentpool.Options{Target: "agent:50052"})
 //	supervisor.Add("agent connections", actors.AfterSessions, pool)
 //	handler := &transport.Handler{Supervisor: supervisor, Agents: pool}
-//	supervisor.Add("http server", actors.AfterSessions, &transport.HTTPServer{Listener: l, Handler: handler})
+//	supervisor.Add("http server", actors.AfterSessions, &httpserver.Server{Listener: l, Handler: handler})
 //
 // # A drain on the wire
 //
@@ -76,16 +76,6 @@
 // to the agent with an error, since no client could answer it, counted (unknown_action), and logged once a
 // session.
 //
-// # Listening
-//
-// HTTPServer serves sessions beside other routes. RequestTimeout is for plain requests; sessions have none.
-// MaxBody bounds the body of a request. Requests under way at the end have RequestGrace, or what is left of
-// the drain's time. Middleware must pass the http.ResponseWriter on, or have the method Unwrap; otherwise a
-// session can't lift the timeouts, and the request is answered with 500.
-//
-// Use [Listen] in place of net.Listen: on Linux, connections that wait to be accepted when the port closes
-// are then answered, not reset.
-//
 // # Browsers
 //
 // Pages of the gateway's own host may connect, and those of [Handler.AllowOrigins] (--allow-origin). A page's
@@ -105,7 +95,6 @@
 //
 // Each file is one concern. handler.go: which request gets a session. websocket.go: the client's side.
 // ping.go and wire.go: what keeps and limits the connection under it. execute.go and run.go: workflows
-// without a client. pool.go and stream.go: the agent's side. status.go: the close code of a gRPC status.
-// httpserver.go, listener.go and certificate.go: listening. health.go: what a load balancer asks. JSON is in
-// package codec.
+// without a client. The agent's side is package agentpool, JSON package codec, and the way from the listener
+// to the handler package httpserver.
 package transport

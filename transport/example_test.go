@@ -11,6 +11,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // A server of your own that carries sessions, and drains them on SIGTERM. The README shows this
@@ -21,7 +23,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer supervisor.Close()
-	agents, err := transport.NewPool(transport.PoolOptions{Target: "127.0.0.1:50052"})
+	agents, err := agentpool.New(agentpool.Options{Target: "127.0.0.1:50052"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,7 +35,7 @@ func Example() {
 	mux.Handle("GET "+transport.DefaultPath, &transport.Handler{Supervisor: supervisor, Agents: agents})
 	if err := errors.Join( // what sessions need stops after them, last one first
 		supervisor.Add("agent connections", actors.AfterSessions, agents),
-		supervisor.Add("http server", actors.AfterSessions, &transport.HTTPServer{Listener: listener, Handler: mux}),
+		supervisor.Add("http server", actors.AfterSessions, &httpserver.Server{Listener: listener, Handler: mux}),
 	); err != nil {
 		log.Fatal(err)
 	}

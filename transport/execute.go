@@ -10,6 +10,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // DefaultExecutePath is where workflows are run without a client.
@@ -28,7 +29,7 @@ func (h *Handler) Execute() http.Handler {
 }
 
 func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
-	r = identify(w, r)
+	r = requestid.Give(w, r)
 	if !allowsOrigin(r, h.AllowOrigins) {
 		h.refuseOrigin(w, r)
 		return

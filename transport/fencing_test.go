@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/scripted"
@@ -22,7 +23,7 @@ func (g *gateway) runs(times int) (tokens [][]string) {
 		if len(started) != n+1 {
 			g.t.Fatalf("run %d: %d streams", n, len(started))
 		}
-		tokens = append(tokens, started[n].Metadata.Get(transport.FencingTokenMetadata))
+		tokens = append(tokens, started[n].Metadata.Get(agentpool.FencingTokenMetadata))
 		_ = ws.CloseNow()
 		<-g.stopped
 	}

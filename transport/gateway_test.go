@@ -18,7 +18,9 @@ import (
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -31,7 +33,7 @@ type gateway struct {
 	supervisor *actors.Supervisor
 	clients    memory
 	agents     memory
-	pool       *transport.Pool
+	pool       *agentpool.Pool
 	stopped    chan actors.SessionStopped
 	killed     error // of a drain at whose deadline somebody has to be there
 
@@ -43,7 +45,7 @@ type gateway struct {
 type setting struct {
 	limits  actors.Options
 	agent   scripted.Options
-	pool    transport.PoolOptions
+	pool    agentpool.Options
 	handler func(*transport.Handler) // nil: as it is
 }
 
@@ -75,7 +77,7 @@ func open(t *testing.T, s setting) *gateway {
 	g.add("agent", actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, g.agents) }))
 	s.pool.Target = "passthrough:///agent"
 	s.pool.DialOptions = append([]grpc.DialOption{g.agents.dialOption()}, s.pool.DialOptions...)
-	if g.pool, err = transport.NewPool(s.pool); err != nil {
+	if g.pool, err = agentpool.New(s.pool); err != nil {
 		t.Fatal(err)
 	}
 	g.add("pool", g.pool)
@@ -86,7 +88,7 @@ func open(t *testing.T, s setting) *gateway {
 	mux := http.NewServeMux()
 	mux.Handle("/", handler)
 	mux.Handle("POST /workflows/{id}/execute", handler.Execute())
-	g.add("http", &transport.HTTPServer{Listener: g.clients, Handler: mux})
+	g.add("http", &httpserver.Server{Listener: g.clients, Handler: mux})
 	return g
 }
 

@@ -31,9 +31,11 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/scripted"
+	"github.com/lastcall-go/lastcall/transport/tlsconfig/tlstest"
 )
 
 // authorizer decides with a function.
@@ -200,8 +202,8 @@ func TestAPrincipalHasALimitUntilASessionEnds(t *testing.T) {
 func grantedAgents(t *testing.T) (plain, encrypted string, roots *x509.CertPool, events chan scripted.Started) {
 	t.Helper()
 	events = make(chan scripted.Started, 10)
-	ca := newAuthority(t)
-	pair := ca.issue(t, 1)
+	ca := tlstest.NewAuthority(t)
+	pair := ca.Issue(t, 1)
 	open := func(options ...grpc.ServerOption) string {
 		agent := scripted.New(scripted.Options{
 			Steps: []scripted.Step{scripted.Checkpoint("granted")},
@@ -229,7 +231,7 @@ func grantedAgents(t *testing.T) (plain, encrypted string, roots *x509.CertPool,
 		return listener.Addr().String()
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	return open(), open(grpc.Creds(credentials.NewTLS(config))), ca.pool(), events
+	return open(), open(grpc.Creds(credentials.NewTLS(config))), ca.Pool(), events
 }
 
 // A granted address is reached over a real socket: the gateway's own dialer is for its own agent.
@@ -242,7 +244,7 @@ func TestTheGrantsAgentIsTheOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target.Headers = map[string]string{"authorization": "Bearer agent-token", "x-gitlab-realm": "saas"}
 			var dials atomic.Int32
-			pool := transport.PoolOptions{
+			pool := agentpool.Options{
 				TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 				DialOptions: []grpc.DialOption{
 					grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -282,7 +284,7 @@ func TestTheGrantsAgentIsTheOne(t *testing.T) {
 // An agent that can't be encrypted to is not spoken to in plaintext.
 func TestATokenIsNotSentInPlaintextToAnAgentThatWasGrantedWithTLS(t *testing.T) {
 	plain, _, roots, granted := grantedAgents(t)
-	pool := transport.PoolOptions{TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	pool := agentpool.Options{TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
 	target := grant.Target{Address: plain, TLS: true, Headers: map[string]string{"authorization": "Bearer agent-token"}}
 	g := open(t, setting{pool: pool, handler: granting(grant.Grant{Agent: target})})
 	defer g.supervisor.Close()
@@ -576,7 +578,7 @@ func (r *repeater) ExecuteWorkflow(stream dap.DuoWorkflow_ExecuteWorkflowServer)
 func TestBadInputIsCountedByKind(t *testing.T) {
 	var network memory // of another agent than the scripted one; made in the bubble
 	dialer := grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return network.Dial(ctx) })
-	inGateway(t, setting{pool: transport.PoolOptions{DialOptions: []grpc.DialOption{dialer}}}, func(t *testing.T, g *gateway) {
+	inGateway(t, setting{pool: agentpool.Options{DialOptions: []grpc.DialOption{dialer}}}, func(t *testing.T, g *gateway) {
 		network = newMemory()
 		agent := &repeater{}
 		g.add("repeater", actors.ServiceFunc(func(ctx context.Context) error {

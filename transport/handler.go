@@ -12,9 +12,11 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httpsession"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // DefaultPath is where the platform's clients open their WebSocket.
@@ -30,7 +32,7 @@ const DefaultPath = "/api/v4/ai/duo_workflows/ws"
 // Supervisor and Agents are required; the zero value of anything else means that there is none.
 type Handler struct {
 	Supervisor *actors.Supervisor
-	Agents     *Pool
+	Agents     *agentpool.Pool
 
 	// Authorizer decides who may open a session, and with what. Nil: everybody may, with nothing.
 	Authorizer grant.Authorizer
@@ -71,7 +73,7 @@ type Handler struct {
 
 	// Context makes the context of a session, whose values its agent's stream, its tools and its events
 	// get. It is called once a session is about to start. Nil: the request's own. In both cases
-	// [RequestID] is in it.
+	// it has the request's ID, see [requestid.Of].
 	Context func(*http.Request) context.Context
 
 	// Refused is told of each request that doesn't become a session. Nil: nobody is.
@@ -101,7 +103,7 @@ const (
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r = identify(w, r)
+	r = requestid.Give(w, r)
 	if !allowsOrigin(r, h.AllowOrigins) {
 		h.refuseOrigin(w, r)
 		return

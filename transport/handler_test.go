@@ -20,6 +20,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // get makes a request on a connection that would be kept alive.
@@ -105,7 +106,7 @@ func (g *gateway) behind(wrap func(http.ResponseWriter) http.ResponseWriter, log
 	g.t.Helper()
 	handler := &transport.Handler{Supervisor: g.supervisor, Agents: g.pool, Log: slog.New(slog.NewTextHandler(log, nil))}
 	clients := newMemory()
-	g.add("behind a middleware", &transport.HTTPServer{
+	g.add("behind a middleware", &httpserver.Server{
 		Listener: clients,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("X-Middleware", "was here")
@@ -139,7 +140,7 @@ func TestAMiddlewareThatHidesHijackIsTold(t *testing.T) {
 			var log bytes.Buffer
 			clients := g.behind(wrap, &log)
 			for range 3 {
-				answer, _ := talk(t, clients, "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"+
+				answer := exchange(t, clients, "GET / HTTP/1.1\r\nHost: gateway\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"+
 					"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 				if !strings.HasPrefix(answer, "HTTP/1.1 500 ") || !strings.HasSuffix(answer, "a WebSocket upgrade is not possible here\n") || strings.Contains(answer, "Upgrade: ") {
 					t.Errorf("%s: %q", name, answer)
@@ -187,7 +188,7 @@ func TestHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		supervisor := actorstest.New(t, actors.Options{}).Supervisor
 		var missing error
-		health := transport.Health(supervisor, func() error { return missing })
+		health := httpserver.Health(supervisor, func() error { return missing })
 		want := func(method, path string, status int, body string) {
 			t.Helper()
 			answer := httptest.NewRecorder()
@@ -207,4 +208,20 @@ func TestHealth(t *testing.T) {
 		want(http.MethodGet, "/healthz", http.StatusOK, "alive")
 		want(http.MethodGet, "/readyz", http.StatusServiceUnavailable, "draining")
 	})
+}
+
+// exchange writes a request and returns all that comes back.
+func exchange(t *testing.T, clients memory, request string) string {
+	t.Helper()
+	conn, err := clients.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go io.WriteString(conn, request)
+	all, err := io.ReadAll(conn)
+	if err != nil {
+		t.Errorf("the connection ended with %v", err)
+	}
+	return string(all)
 }

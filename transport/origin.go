@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // maxShown is how many bytes of an origin or a host are shown.
@@ -148,7 +149,7 @@ func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
 	origin := shown(r.Header.Get("Origin"))
 	if h.Log != nil {
 		h.Log.InfoContext(r.Context(), "origin refused", "origin", origin,
-			"host", shown(r.Host), "remote", r.RemoteAddr, "request_id", RequestID(r.Context()))
+			"host", shown(r.Host), "remote", r.RemoteAddr, "request_id", requestid.Of(r.Context()))
 	}
 	http.Error(w, fmt.Sprintf("cross-origin request refused: origin %s is not allowed here", strconv.Quote(origin)), http.StatusForbidden)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
@@ -222,7 +223,7 @@ func answerRun(w http.ResponseWriter, code int, reason string) {
 			status = http.StatusRequestEntityTooLarge
 		}
 	case actors.CloseInternal:
-		if strings.HasPrefix(reason, agentError) {
+		if strings.HasPrefix(reason, agentpool.AgentError) {
 			status = http.StatusBadGateway
 		}
 	}

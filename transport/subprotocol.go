@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // BearerSubprotocol begins the subprotocol that brings a bearer token: a page's WebSocket can't set
@@ -109,5 +111,5 @@ func (h *Handler) warnPage(r *http.Request, client *wsClient) {
 		return
 	}
 	h.Log.WarnContext(r.Context(), "a page offered no subprotocol that can be answered with, so that its browser closes the connection: beside a token it must offer another one",
-		"origin", shown(r.Header.Get("Origin")), "remote", r.RemoteAddr, "request_id", RequestID(r.Context()))
+		"origin", shown(r.Header.Get("Origin")), "remote", r.RemoteAddr, "request_id", requestid.Of(r.Context()))
 }

@@ -19,7 +19,9 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -175,7 +177,7 @@ func TestARequestsID(t *testing.T) {
 					t.Fatal(err)
 				}
 				ws.CloseNow()
-				id := transport.RequestID((<-g.stopped).Context)
+				id := requestid.Of((<-g.stopped).Context)
 				if id == "" || (id == sent) != kept || answer.Header.Get("X-Request-Id") != id {
 					t.Errorf("the session has %q, the client was told %q", id, answer.Header.Get("X-Request-Id"))
 				}
@@ -185,7 +187,7 @@ func TestARequestsID(t *testing.T) {
 }
 
 func TestWithoutARequestThereIsNoID(t *testing.T) {
-	if id := transport.RequestID(context.Background()); id != "" {
+	if id := requestid.Of(context.Background()); id != "" {
 		t.Errorf("%q", id)
 	}
 }
@@ -194,14 +196,14 @@ func TestWithoutARequestThereIsNoID(t *testing.T) {
 func TestTheContextReachesTheAgentsStream(t *testing.T) {
 	type key struct{}
 	intercept := func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-		id := transport.RequestID(ctx)
+		id := requestid.Of(ctx)
 		ctx = metadata.AppendToOutgoingContext(ctx, "x-seen", ctx.Value(key{}).(string), "x-request", id)
 		return streamer(ctx, desc, cc, method, opts...)
 	}
 	made := func(h *transport.Handler) {
 		h.Context = func(r *http.Request) context.Context { return context.WithValue(r.Context(), key{}, "made") }
 	}
-	inGateway(t, setting{agent: waits, pool: transport.PoolOptions{Interceptor: intercept}, handler: made}, func(t *testing.T, g *gateway) {
+	inGateway(t, setting{agent: waits, pool: agentpool.Options{Interceptor: intercept}, handler: made}, func(t *testing.T, g *gateway) {
 		g.start()
 		sent := observed[scripted.Started](g)[0].Metadata
 		if got := sent.Get("x-seen"); len(got) != 1 || got[0] != "made" || len(sent.Get("x-request")[0]) == 0 {
@@ -211,8 +213,8 @@ func TestTheContextReachesTheAgentsStream(t *testing.T) {
 }
 
 func TestThePoolTellsWhatItHolds(t *testing.T) {
-	inGateway(t, setting{agent: waits, pool: transport.PoolOptions{StreamsPerConnection: 2, Name: "the agent"}}, func(t *testing.T, g *gateway) {
-		if got := g.pool.Stats(); got != (transport.PoolStats{}) {
+	inGateway(t, setting{agent: waits, pool: agentpool.Options{StreamsPerConnection: 2, Name: "the agent"}}, func(t *testing.T, g *gateway) {
+		if got := g.pool.Stats(); got != (agentpool.Stats{}) {
 			t.Errorf("%+v", got)
 		}
 		for range 3 {
@@ -221,7 +223,7 @@ func TestThePoolTellsWhatItHolds(t *testing.T) {
 		for len(observed[scripted.Started](g)) < 3 {
 			time.Sleep(time.Millisecond)
 		}
-		if got := g.pool.Stats(); got != (transport.PoolStats{Connections: 2, Streams: 3}) {
+		if got := g.pool.Stats(); got != (agentpool.Stats{Connections: 2, Streams: 3}) {
 			t.Errorf("%+v", got)
 		}
 		if a, b := g.pool.Name(grant.Target{}), g.pool.Name(grant.Target{Address: "b:1"}); a != "the agent" || b != "b:1" {

@@ -10,7 +10,7 @@
 //	func TestATerminalIsToldToStop(t *testing.T) {
 //		actorstest.Run(t, actors.Options{}, func(t *testing.T, s *actorstest.Supervisor) {
 //			network := actorstest.NewNetwork() // instead of a socket
-//			server := &transport.HTTPServer{Listener: network, Handler: terminals{s.Supervisor}}
+//			server := &httpserver.Server{Listener: network, Handler: terminals{s.Supervisor}}
 //			s.AddService("http server", actors.AfterSessions, server)
 //			ws, _, err := websocket.Dial(t.Context(), "ws://host", &websocket.DialOptions{HTTPClient: network.Client()})
 //			if err != nil {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // terminals is a server's handler under test. Its WebSockets are sessions.
@@ -55,7 +55,7 @@ func (s terminals) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestATerminalIsToldToStop(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, s *actorstest.Supervisor) {
 		network := actorstest.NewNetwork() // instead of a socket
-		server := &transport.HTTPServer{Listener: network, Handler: terminals{s.Supervisor}}
+		server := &httpserver.Server{Listener: network, Handler: terminals{s.Supervisor}}
 		s.AddService("http server", actors.AfterSessions, server)
 		ws, _, err := websocket.Dial(t.Context(), "ws://host", &websocket.DialOptions{HTTPClient: network.Client()})
 		if err != nil {

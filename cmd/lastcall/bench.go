@@ -12,8 +12,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
-	"github.com/lastcall-go/lastcall/transport"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
 	"github.com/lastcall-go/lastcall/transport/logqueue"
 )
@@ -119,7 +119,7 @@ const maxBenchSessions = 1_000_000
 // checkFiles refuses what would fail half-way. Go has raised the soft limit to the hard one already.
 func (c *benchCmd) checkFiles() error {
 	const streams = 100 // that share a connection of a gateway of our own's to the agent
-	limit, known := transport.DescriptorLimit()
+	limit, known := httpserver.DescriptorLimit()
 	if known && serveflags.SessionsIn(limit, streams) < c.Sessions {
 		needed := serveflags.DescriptorsFor(c.Sessions, streams)
 		return fmt.Errorf("--sessions %d needs %d open files, and the limit is %d: raise it with 'ulimit -n %d', or open fewer", c.Sessions, needed, limit, needed)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
 )
 
@@ -115,7 +115,7 @@ func (c *benchCmd) shares() string {
 	if c.URL == "" {
 		return "gateway and agent"
 	}
-	if u, err := url.Parse(c.URL); err == nil && transport.IsLocal(u.Hostname()) {
+	if u, err := url.Parse(c.URL); err == nil && httpserver.IsLocal(u.Hostname()) {
 		return "gateway"
 	}
 	return "nobody known"

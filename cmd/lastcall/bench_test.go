@@ -24,7 +24,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // benching is one run of "lastcall bench" in this process, with its gateway in another.
@@ -302,7 +302,7 @@ func TestBenchUsageErrors(t *testing.T) {
 
 // Running out of files would look like a gateway that fails.
 func TestBenchRefusesMoreSessionsThanFilesMayBeOpen(t *testing.T) {
-	limit, known := transport.DescriptorLimit()
+	limit, known := httpserver.DescriptorLimit()
 	if !known {
 		t.Fatal("the limit isn't known")
 	}

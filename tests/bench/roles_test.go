@@ -22,7 +22,9 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/gateway"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
@@ -101,7 +103,7 @@ func serveLastcall(listener net.Listener) {
 	if err != nil {
 		panic(err)
 	}
-	pool, err := transport.NewPool(transport.PoolOptions{Target: os.Getenv(agentVariable)})
+	pool, err := agentpool.New(agentpool.Options{Target: os.Getenv(agentVariable)})
 	if err != nil {
 		panic(err)
 	}
@@ -122,7 +124,7 @@ func serveLastcall(listener net.Listener) {
 		_ = json.NewEncoder(w).Encode(report.Took)
 	})
 	addMeasurements(mux)
-	_ = (&transport.HTTPServer{Listener: listener, Handler: mux}).Serve(context.Background())
+	_ = (&httpserver.Server{Listener: listener, Handler: mux}).Serve(context.Background())
 }
 
 // usage is what a gateway says of itself.

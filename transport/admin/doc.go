@@ -5,7 +5,7 @@
 // A program that embeds the supervisor serves it on a listener of its own:
 //
 //	api := admin.New(admin.Options{Supervisor: supervisor, Page: page.Handler})
-//	supervisor.Add("admin server", actors.AfterSessions, &transport.HTTPServer{
+//	supervisor.Add("admin server", actors.AfterSessions, &httpserver.Server{
 //		Listener:   listener, // 127.0.0.1:8081
 //		Handler:    api,
 //		OnShutdown: api.Close, // ends the streams of events

@@ -18,8 +18,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // pipes is a listener without a network, for use in a bubble. Its connections have no buffer.
@@ -467,7 +467,7 @@ func TestADrainIsNotHeldUpByWhoWatchesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &transport.HTTPServer{Listener: listener, Handler: h.api, OnShutdown: h.api.Close}
+	server := &httpserver.Server{Listener: listener, Handler: h.api, OnShutdown: h.api.Close}
 	if err := h.supervisor.Add("admin server", actors.AfterSessions, server); err != nil {
 		t.Fatal(err)
 	}

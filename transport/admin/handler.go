@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // Options say what a [Handler] serves, and to whom. Supervisor is required; the zero value of
@@ -24,7 +24,7 @@ type Options struct {
 	Authorizer grant.Authorizer
 
 	// Proxies are those whose word about who asks is taken. Zero: none.
-	Proxies transport.Proxies
+	Proxies httpserver.Proxies
 
 	// Ready returns why the process is not ready, if that is for another reason than a drain. Each GET
 	// /readyz asks it, and answers the text of its error to everybody. It must return at once. Nil: there
@@ -65,7 +65,7 @@ const askTimeout = 2 * time.Second
 type Handler struct {
 	supervisor *actors.Supervisor
 	authorizer grant.Authorizer
-	proxies    transport.Proxies
+	proxies    httpserver.Proxies
 	leaseStore func() LeaseStore
 	defaults   Defaults
 	log        *slog.Logger
@@ -91,9 +91,9 @@ func New(options Options) *Handler {
 		token:      rand.Text(),
 	}
 	if options.Ready != nil {
-		h.health = transport.Health(options.Supervisor, options.Ready)
+		h.health = httpserver.Health(options.Supervisor, options.Ready)
 	} else {
-		h.health = transport.Health(options.Supervisor)
+		h.health = httpserver.Health(options.Supervisor)
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -116,7 +116,7 @@ func New(options Options) *Handler {
 // Close ends what would outlast a server's shutdown: streams of events, each after the events until
 // now, and profiles. All else is still answered. It can be called any number of times, and takes
 // about a second at most. It belongs where a server begins to shut down: to
-// [http.Server.RegisterOnShutdown], or [transport.HTTPServer]'s OnShutdown.
+// [http.Server.RegisterOnShutdown], or [httpserver.Server]'s OnShutdown.
 func (h *Handler) Close() { h.closeOnce() }
 
 func (h *Handler) mux(options Options) http.Handler {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // tokenHeader carries the token of requests that change something. A page of another site can
@@ -37,7 +38,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
 // authorize heeds the Host that the request came with too, whatever a proxy says of it.
 func (h *Handler) authorize(w http.ResponseWriter, r *http.Request, host string) *http.Request {
 	if h.authorizer == nil {
-		if !transport.IsLocal(r.Host) || !transport.IsLocal(host) {
+		if !httpserver.IsLocal(r.Host) || !httpserver.IsLocal(host) {
 			http.Error(w, "without authorization this listener is for localhost alone: to reach it through a proxy or by another name, start it with --auth", http.StatusForbidden)
 			return nil
 		}

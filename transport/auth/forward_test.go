@@ -19,9 +19,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/auth"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 const smallest = `{"DuoWorkflow":{"Service":{"URI":"agent.example:443"}}}`
@@ -132,7 +132,7 @@ func TestAnEndpointWithAPathIsAskedAsNginxDoes(t *testing.T) {
 
 // A trusted proxy's word for the client may have no port, and is the only one that counts.
 func TestTheEndpointIsToldTheClientThatAProxyNames(t *testing.T) {
-	trusted, err := transport.ParseProxies([]string{"192.0.2.0/24"})
+	trusted, err := httpserver.ParseProxies([]string{"192.0.2.0/24"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,9 @@ import (
 	"strings"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/gateway"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 )
 
@@ -23,7 +24,7 @@ func Example() {
 	g, err := gateway.New(gateway.Options{
 		Sessions: sessions,
 		Admin:    admin,
-		Agent:    transport.PoolOptions{Target: "127.0.0.1:50052"},
+		Agent:    agentpool.Options{Target: "127.0.0.1:50052"},
 		Started: func() { // in this example: ask whether it is ready, and end it
 			go func() {
 				defer stop()
@@ -57,7 +58,7 @@ func ExampleObservers() {
 }
 
 func listen() net.Listener {
-	listener, err := transport.Listen("127.0.0.1:0")
+	listener, err := httpserver.Listen("127.0.0.1:0")
 	check(err)
 	return listener
 }

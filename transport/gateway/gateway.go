@@ -20,9 +20,11 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/auth"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 	"github.com/lastcall-go/lastcall/transport/tracing"
@@ -33,7 +35,7 @@ type Gateway struct {
 	options    Options
 	report     *reportFile
 	supervisor *actors.Supervisor
-	agents     *transport.Pool
+	agents     *agentpool.Pool
 	leaser     relay.Leaser
 	store      *redislease.Store // nil: leases are in this process
 	metrics    *metrics.Metrics
@@ -41,7 +43,7 @@ type Gateway struct {
 	dropped    *droppedFields
 	detach     func()                     // the observers
 	failed     chan actors.ServiceStopped // a service that ended unasked
-	sessions   *transport.HTTPServer
+	sessions   *httpserver.Server
 	patience   context.Context // done: the deadline is now
 	hurry      context.CancelFunc
 }
@@ -121,7 +123,7 @@ func (g *Gateway) openAgents() (err error) {
 	if g.options.Tracing.Endpoint != "" {
 		options.Interceptor = tracing.Interceptor
 	}
-	g.agents, err = transport.NewPool(options)
+	g.agents, err = agentpool.New(options)
 	return err
 }
 
@@ -220,7 +222,7 @@ func (g *Gateway) services() (all []Service) {
 	return all
 }
 
-func (g *Gateway) sessionServer(keepFree int, shared http.RoundTripper) *transport.HTTPServer {
+func (g *Gateway) sessionServer(keepFree int, shared http.RoundTripper) *httpserver.Server {
 	o := &g.options
 	handler := &transport.Handler{
 		Supervisor:         g.supervisor,
@@ -242,7 +244,7 @@ func (g *Gateway) sessionServer(keepFree int, shared http.RoundTripper) *transpo
 	if g.traces != nil {
 		handler.Context = g.traces.Context
 	}
-	return &transport.HTTPServer{
+	return &httpserver.Server{
 		Listener:     o.Sessions,
 		Handler:      o.routes(handler),
 		MaxBody:      codec.MaxJSON,
@@ -255,8 +257,8 @@ func (g *Gateway) sessionServer(keepFree int, shared http.RoundTripper) *transpo
 
 // keptFree is how many descriptors sessions leave to everything else.
 func keptFree() int {
-	if limit, known := transport.DescriptorLimit(); known {
-		return transport.KeptFree(limit)
+	if limit, known := httpserver.DescriptorLimit(); known {
+		return httpserver.KeptFree(limit)
 	}
 	return 0
 }

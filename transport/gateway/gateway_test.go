@@ -17,7 +17,9 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/client"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/lease"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 	"github.com/lastcall-go/lastcall/transport/scripted"
@@ -29,7 +31,7 @@ const patience = 30 * time.Second
 
 func listen(t *testing.T, address string) net.Listener {
 	t.Helper()
-	listener, err := transport.Listen(address)
+	listener, err := httpserver.Listen(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,13 +40,13 @@ func listen(t *testing.T, address string) net.Listener {
 
 // Options that can't work are named, and nothing of them stays open.
 func TestOptionsThatCannotWorkAreNamed(t *testing.T) {
-	agent := transport.PoolOptions{Target: "127.0.0.1:1"}
+	agent := agentpool.Options{Target: "127.0.0.1:1"}
 	for name, test := range map[string]struct {
 		option string
 		change func(*Options)
 	}{
 		"no listener":           {"Sessions", func(o *Options) { _ = o.Sessions.Close(); o.Sessions = nil }},
-		"no agent":              {"Agent", func(o *Options) { o.Agent = transport.PoolOptions{} }},
+		"no agent":              {"Agent", func(o *Options) { o.Agent = agentpool.Options{} }},
 		"an agent that is none": {"Agent", func(o *Options) { o.Agent.Target = "http://agent:1" }},
 		"a path of many":        {"Path", func(o *Options) { o.Path = "/{any}" }},
 		"a drain too short":     {"Drain", func(o *Options) { o.Drain.Timeout, o.Drain.Grace = time.Second, time.Second }},
@@ -97,7 +99,7 @@ func serve(t *testing.T, options Options, steps ...scripted.Step) *serving {
 	wire := bufconn.Listen(1 << 16)
 	agent := scripted.New(scripted.Options{Steps: steps})
 	options.Sessions = listen(t, "127.0.0.1:0")
-	options.Agent = transport.PoolOptions{Target: "passthrough:///agent", DialOptions: []grpc.DialOption{
+	options.Agent = agentpool.Options{Target: "passthrough:///agent", DialOptions: []grpc.DialOption{
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return wire.DialContext(ctx) }),
 	}}
 	options.Services = append(options.Services, Service{"agent", actors.AfterSessions, actors.ServiceFunc(func(ctx context.Context) error {

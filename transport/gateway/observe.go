@@ -8,8 +8,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/redislease"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // records makes records of events. It is called with one event at a time.
@@ -27,13 +27,13 @@ func (r *records) observe(event any) {
 	case actors.SessionStarted:
 		r.sessionStarted(e)
 	case actors.SessionPhase:
-		r.log.DebugContext(e.Context, "session phase", "session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "phase", e.Phase.String())
+		r.log.DebugContext(e.Context, "session phase", "session", e.ID, "request_id", requestid.Of(e.Context), "workflow", e.Workflow, "phase", e.Phase.String())
 	case actors.SessionStopped:
 		r.sessionStopped(e)
 	case relay.ToolUnavailable:
-		r.log.WarnContext(e.Context, "tool unavailable", "session", e.Session, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "error", e.Err)
+		r.log.WarnContext(e.Context, "tool unavailable", "session", e.Session, "request_id", requestid.Of(e.Context), "workflow", e.Workflow, "error", e.Err)
 	case relay.ActionUnknown:
-		r.log.WarnContext(e.Context, "action unknown", "session", e.Session, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow, "fields", e.Fields)
+		r.log.WarnContext(e.Context, "action unknown", "session", e.Session, "request_id", requestid.Of(e.Context), "workflow", e.Workflow, "fields", e.Fields)
 	case actors.ServiceStopped:
 		r.serviceStopped(e)
 	case actors.DrainStarted:
@@ -57,7 +57,7 @@ func (r *records) sessionStarted(e actors.SessionStarted) {
 		return
 	}
 	r.log.Log(e.Context, level, "session started",
-		"session", e.ID, "request_id", transport.RequestID(e.Context),
+		"session", e.ID, "request_id", requestid.Of(e.Context),
 		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName)
 }
 
@@ -71,7 +71,7 @@ func (r *records) sessionStopped(e actors.SessionStopped) {
 		return
 	}
 	attrs := []any{
-		"session", e.ID, "request_id", transport.RequestID(e.Context), "workflow", e.Workflow,
+		"session", e.ID, "request_id", requestid.Of(e.Context), "workflow", e.Workflow,
 		"kind", e.Kind, "remote", e.Remote, "transport", e.Transport, "agent", e.AgentName,
 		"outcome", e.Outcome, "code", e.Code, "reason", e.Reason,
 		"age", e.Age.String(), "stop", e.Took.String(),

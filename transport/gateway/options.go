@@ -14,15 +14,17 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
 // Options configure a [Gateway]. Sessions is required, and an agent: Agent.Target or Agents.
 type Options struct {
-	// Sessions accepts the clients' connections. [transport.Listen] makes one that resets no connection
+	// Sessions accepts the clients' connections. [httpserver.Listen] makes one that resets no connection
 	// when it is closed; TLS goes around it.
 	Sessions net.Listener
 
@@ -39,14 +41,14 @@ type Options struct {
 	Path string
 
 	// Proxies are the reverse proxies whose X-Forwarded headers are taken. Zero: none.
-	Proxies transport.Proxies
+	Proxies httpserver.Proxies
 
 	// Agent says where the agent is. With Tracing its Interceptor must be nil: it is the gateway's.
-	Agent transport.PoolOptions
+	Agent agentpool.Options
 
 	// Agents are connections that are open already, instead of Agent. The gateway closes them. Their
 	// Interceptor should be [tracing.Interceptor] where there is Tracing. Nil: Agent is used.
-	Agents *transport.Pool
+	Agents *agentpool.Pool
 
 	// Authorizer decides who may open a session, and who may ask the admin server. Nil: both listeners
 	// must have loopback addresses, and requests must name the host as a local one. auth.None lets
@@ -198,7 +200,7 @@ func (o *Options) checkListeners() error {
 // IsLoopback reports whether an address, host:port, can be reached from this machine alone.
 func IsLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	return err == nil && transport.IsLocal(host)
+	return err == nil && httpserver.IsLocal(host)
 }
 
 // CheckPath rejects a path that an net/http.ServeMux would panic at, or take for a pattern of many paths.

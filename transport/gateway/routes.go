@@ -7,6 +7,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // routes are those of the sessions' listener.
@@ -30,7 +31,7 @@ const needsAuth = "without an authorizer this gateway is for localhost alone: be
 func onlyLoopback(next http.Handler, log *slog.Logger) http.Handler {
 	var logged sync.Once
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !transport.IsLocal(r.Host) {
+		if !httpserver.IsLocal(r.Host) {
 			logged.Do(func() { log.Warn("request refused: "+needsAuth, "host", actors.CutText(r.Host, maxShownHost)) })
 			http.Error(w, needsAuth, http.StatusForbidden)
 			return

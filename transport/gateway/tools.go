@@ -10,8 +10,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/httptool"
 	"github.com/lastcall-go/lastcall/transport/mcptool"
 	"github.com/lastcall-go/lastcall/transport/tracktool"
@@ -21,7 +21,7 @@ import (
 // free: tools can have more than all else, and a call that fails is told to its agent.
 func toolConnections(keepFree int) *http.Transport {
 	shared := http.DefaultTransport.(*http.Transport).Clone()
-	dialer := net.Dialer{Timeout: 30 * time.Second, Control: transport.LeaveFree(keepFree)} // as the default one's
+	dialer := net.Dialer{Timeout: 30 * time.Second, Control: httpserver.LeaveFree(keepFree)} // as the default one's
 	shared.DialContext = dialer.DialContext
 	shared.MaxIdleConnsPerHost = 100
 	shared.IdleConnTimeout = time.Minute

@@ -11,7 +11,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
@@ -24,7 +24,7 @@ var (
 )
 
 func TestASessionHasTheToolsOfItsGrant(t *testing.T) {
-	pool, err := transport.NewPool(transport.PoolOptions{Target: "127.0.0.1:1"})
+	pool, err := agentpool.New(agentpool.Options{Target: "127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)
 	}

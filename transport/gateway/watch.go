@@ -5,9 +5,9 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/admin/page"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/tracing"
 )
@@ -49,7 +49,7 @@ func (g *Gateway) watch(next http.RoundTripper) http.RoundTripper {
 
 // adminServer shows the gateway to its operator, and takes orders. Only where no other machine reaches it
 // does it ask for no authorization.
-func (g *Gateway) adminServer() *transport.HTTPServer {
+func (g *Gateway) adminServer() *httpserver.Server {
 	o := &g.options
 	authorizer := o.Authorizer
 	if IsLoopback(o.Admin.Addr().String()) {
@@ -66,5 +66,5 @@ func (g *Gateway) adminServer() *transport.HTTPServer {
 		Drain:      o.Drain,
 		Log:        o.Log,
 	})
-	return &transport.HTTPServer{Listener: o.Admin, Handler: handler, Log: o.Log, RequestGrace: requestGrace, OnShutdown: handler.Close}
+	return &httpserver.Server{Listener: o.Admin, Handler: handler, Log: o.Log, RequestGrace: requestGrace, OnShutdown: handler.Close}
 }

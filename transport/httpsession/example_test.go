@@ -15,7 +15,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/httpsession"
 )
 
@@ -40,7 +40,7 @@ func Example() {
 	check(supervisor.Add("shells", actors.WithSessions, actors.ServiceFunc(func(ctx context.Context) error {
 		return runShells(ctx, shells)
 	})))
-	check(supervisor.Add("http server", actors.AfterSessions, &transport.HTTPServer{Listener: port, Handler: mux}))
+	check(supervisor.Add("http server", actors.AfterSessions, &httpserver.Server{Listener: port, Handler: mux}))
 
 	kinds := []string{"terminal", "logs", "chat"}
 	clients := make(map[string]<-chan string)
@@ -185,7 +185,7 @@ func ExampleWrap_gorilla() {
 		}
 	})
 	port := listen()
-	check(supervisor.Add("http server", actors.AfterSessions, &transport.HTTPServer{
+	check(supervisor.Add("http server", actors.AfterSessions, &httpserver.Server{
 		Listener: port,
 		Handler:  httpsession.Wrap(chat, httpsession.Options{Supervisor: supervisor, Kind: "chat", Transport: "websocket"}),
 	}))
@@ -221,7 +221,7 @@ func ExampleWrap_serverSentEvents() {
 		}
 	})
 	port := listen()
-	check(supervisor.Add("http server", actors.AfterSessions, &transport.HTTPServer{
+	check(supervisor.Add("http server", actors.AfterSessions, &httpserver.Server{
 		Listener: port,
 		Handler:  httpsession.Wrap(news, httpsession.Options{Supervisor: supervisor, Kind: "news", Transport: "sse"}),
 	}))

@@ -14,6 +14,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/loadtest"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
@@ -33,7 +34,7 @@ type gateway struct {
 func serve(t *testing.T, agent *scripted.Agent, options actors.Options) *gateway {
 	t.Helper()
 	supervisor := actorstest.New(t, options).Supervisor
-	pool, err := transport.NewPool(transport.PoolOptions{Target: serveAgent(t, agent)})
+	pool, err := agentpool.New(agentpool.Options{Target: serveAgent(t, agent)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,8 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
@@ -36,7 +38,7 @@ func openGateway(t *testing.T) *gateway {
 	t.Helper()
 	supervisor := actorstest.New(t, actors.Options{})
 	inProcess := bufconn.Listen(1 << 20)
-	pool, err := transport.NewPool(transport.PoolOptions{
+	pool, err := agentpool.New(agentpool.Options{
 		Target: "passthrough:///agent",
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return inProcess.DialContext(ctx)
@@ -58,7 +60,7 @@ func openGateway(t *testing.T) *gateway {
 	}
 	agent := scripted.New(scripted.Options{Steps: []scripted.Step{scripted.Checkpoint("begun"), scripted.Wait()}})
 	serve := actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, inProcess) })
-	for _, service := range []actors.Service{serve, pool, &transport.HTTPServer{Listener: listener, Handler: mux}} {
+	for _, service := range []actors.Service{serve, pool, &httpserver.Server{Listener: listener, Handler: mux}} {
 		supervisor.AddService("service", actors.AfterSessions, service)
 	}
 	return &gateway{t, supervisor, listener.Addr().String()}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 )
 
 // maxScrapes is how many scrapes there can be at a time; each waits for a snapshot and holds one.
@@ -27,7 +28,7 @@ type Options struct {
 	Snapshot func(ctx context.Context) (actors.Snapshot, error)
 
 	// Pool is the agents' connections. Nil: there are none.
-	Pool func() transport.PoolStats
+	Pool func() agentpool.Stats
 
 	// LeaseStore is what a lease store tells of itself. Nil: one that can't fail.
 	LeaseStore func() LeaseStats

@@ -24,6 +24,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 )
 
@@ -234,7 +235,7 @@ func TestAScrapeWithoutASnapshotServesAllElse(t *testing.T) {
 			}
 			return inTime(ctx)
 		}
-		o.Pool = func() transport.PoolStats { return transport.PoolStats{Connections: 1} }
+		o.Pool = func() agentpool.Stats { return agentpool.Stats{Connections: 1} }
 	}, func(t *testing.T, h *house) {
 		h.serve(nil)
 		before := h.now()

@@ -13,6 +13,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 )
@@ -20,7 +21,7 @@ import (
 // A scenario with known numbers: every figure has exactly those, and all others are 0.
 func TestEveryFigureIsExact(t *testing.T) {
 	figuresOf := func(o *metrics.Options) {
-		o.Pool = func() transport.PoolStats { return transport.PoolStats{Connections: 2, Streams: 7} }
+		o.Pool = func() agentpool.Stats { return agentpool.Stats{Connections: 2, Streams: 7} }
 		o.LeaseStore = func() metrics.LeaseStats {
 			return metrics.LeaseStats{Reachable: true, Unguarded: 1, Unavailable: 3, Failures: 4}
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 )
 
 // snapshotTimeout bounds a scrape's wait for the supervisor. Prometheus' own is 10 s by default.
@@ -30,7 +30,7 @@ type view struct {
 
 func newView(options Options) *view {
 	if options.Pool == nil {
-		options.Pool = func() transport.PoolStats { return transport.PoolStats{} }
+		options.Pool = func() agentpool.Stats { return agentpool.Stats{} }
 	}
 	if options.LeaseStore == nil {
 		options.LeaseStore = func() LeaseStats { return LeaseStats{Reachable: true} }

@@ -21,7 +21,9 @@ import (
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 	"github.com/lastcall-go/lastcall/transport/tracing"
 )
@@ -128,7 +130,7 @@ func open(t *testing.T, endpoint string, f furniture) *house {
 	f.agent.Observe = h.observe
 	agent := scripted.New(f.agent)
 	h.supervisor.AddService("agent", actors.AfterSessions, actors.ServiceFunc(func(ctx context.Context) error { return agent.Serve(ctx, agents) }))
-	pool, err := transport.NewPool(transport.PoolOptions{Target: agents.Addr().String(), Name: "scripted", Interceptor: tracing.Interceptor})
+	pool, err := agentpool.New(agentpool.Options{Target: agents.Addr().String(), Name: "scripted", Interceptor: tracing.Interceptor})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func open(t *testing.T, endpoint string, f furniture) *house {
 	if f.tools != nil {
 		handler.Tools = func(*grant.Grant, *http.Request) []relay.Tool { return h.tracing.Tools(f.tools()) }
 	}
-	h.supervisor.AddService("http", actors.AfterSessions, &transport.HTTPServer{Listener: clients, Handler: handler})
+	h.supervisor.AddService("http", actors.AfterSessions, &httpserver.Server{Listener: clients, Handler: handler})
 	h.url = "ws://" + clients.Addr().String()
 	return h
 }

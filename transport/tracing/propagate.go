@@ -25,7 +25,7 @@ func extract(ctx context.Context, header http.Header) context.Context {
 }
 
 // Interceptor passes the trace of a stream's context on in the stream's metadata. It is
-// [transport.PoolOptions].Interceptor.
+// [agentpool.Options].Interceptor.
 func Interceptor(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	if trace.SpanContextFromContext(ctx).IsValid() {
 		sent, _ := metadata.FromOutgoingContext(ctx) // a copy

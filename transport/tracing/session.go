@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // sessionKey is under what a session's span is in its context. Another span there, say of a
@@ -45,7 +45,7 @@ func (t *Tracing) sessionStarted(e actors.SessionStarted) {
 		text("lastcall.kind", e.Kind),
 		text("lastcall.transport", e.Transport),
 		text("lastcall.agent", e.AgentName),
-		text("lastcall.request.id", transport.RequestID(e.Context)),
+		text("lastcall.request.id", requestid.Of(e.Context)),
 	)
 	entered(span, actors.PhaseOpening, e.At)
 }

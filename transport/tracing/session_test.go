@@ -14,7 +14,7 @@ import (
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
 // session is one that starts and completes, for a request with these headers.
@@ -121,7 +121,7 @@ func TestTheRequestsOwnValuesStay(t *testing.T) {
 	if ctx.Value(key{}) != "there" {
 		t.Error("a value of the request's context is gone")
 	}
-	if got := transport.RequestID(ctx); got != "" {
+	if got := requestid.Of(ctx); got != "" {
 		t.Errorf("the request ID is %q", got)
 	}
 	w.drain(5 * time.Second)

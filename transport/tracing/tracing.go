@@ -13,7 +13,7 @@
 //
 //	supervisor.Add("tracing", actors.AfterSessions, tracing)                 // first, to be stopped last
 //	tracing.Follow(supervisor)
-//	transport.PoolOptions{Interceptor: tracing.Interceptor}
+//	agentpool.Options{Interceptor: tracing.Interceptor}
 //	transport.Handler{Context: tracing.Context, Tools: …tracing.Tools(tools)…}
 //	httptool.Options{Transport: tracing.RoundTripper(http.DefaultTransport)} // and mcptool's
 //

@@ -13,9 +13,10 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/gateway"
 	"github.com/lastcall-go/lastcall/transport/scripted"
+	"github.com/lastcall-go/lastcall/transport/tlsconfig"
 	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
@@ -46,7 +47,7 @@ func (f *agentTLSFlags) config(log *slog.Logger) (*tls.Config, error) {
 	if !f.AgentTLS {
 		return nil, nil
 	}
-	config, err := transport.ClientTLS{
+	config, err := tlsconfig.Client{
 		CA: f.AgentCA, Cert: f.AgentCert, Key: f.AgentKey, ServerName: f.AgentServerName,
 		Failed: func(err error) {
 			log.Error("certificate for the agent not read again, the one before stays in use", "error", err)
@@ -62,12 +63,12 @@ func (f *agentTLSFlags) config(log *slog.Logger) (*tls.Config, error) {
 const scriptedPace = 2 * time.Second
 
 // agents is the pool of connections to the agent, with the agent itself where none was named.
-func (f *Flags) agents(version string, log *slog.Logger) (*transport.Pool, []gateway.Service, error) {
+func (f *Flags) agents(version string, log *slog.Logger) (*agentpool.Pool, []gateway.Service, error) {
 	security, err := f.agentTLSFlags.config(log)
 	if err != nil {
 		return nil, nil, err
 	}
-	options := transport.PoolOptions{
+	options := agentpool.Options{
 		Target:               f.Agent,
 		TLS:                  security,
 		StreamsPerConnection: f.AgentStreams,
@@ -78,7 +79,7 @@ func (f *Flags) agents(version string, log *slog.Logger) (*transport.Pool, []gat
 		options.Interceptor = tracing.Interceptor
 	}
 	if f.Agent != "" {
-		pool, err := transport.NewPool(options)
+		pool, err := agentpool.New(options)
 		return pool, nil, err
 	}
 	inProcess := bufconn.Listen(1 << 20)
@@ -88,6 +89,6 @@ func (f *Flags) agents(version string, log *slog.Logger) (*transport.Pool, []gat
 	options.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		return inProcess.DialContext(ctx)
 	})}
-	pool, err := transport.NewPool(options)
+	pool, err := agentpool.New(options)
 	return pool, []gateway.Service{{Name: "scripted agent", Stage: actors.AfterSessions, Run: run}}, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/auth"
 	"github.com/lastcall-go/lastcall/transport/gateway"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/tlsconfig"
 )
 
 // authFlags say who may open a session.
@@ -115,7 +116,7 @@ func (f *authFlags) encrypt(listener net.Listener, clientCA string, log *slog.Lo
 	if f.TLSCert == "" {
 		return listener, nil
 	}
-	certificate, err := transport.NewCertificate(f.TLSCert, f.TLSKey, func(err error) {
+	certificate, err := tlsconfig.NewCertificate(f.TLSCert, f.TLSKey, func(err error) {
 		log.Error("certificate not read again, the one before stays in use", "error", err)
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
@@ -43,7 +43,7 @@ type contract struct {
 }
 
 // open reads the contract that the flag names. An agent that can't be asked yet is asked again.
-func (f *contractFlags) open(pool *transport.Pool, log *slog.Logger) (*contract, []reloadable, error) {
+func (f *contractFlags) open(pool *agentpool.Pool, log *slog.Logger) (*contract, []reloadable, error) {
 	c := &contract{}
 	c.now.Store(codec.BuiltIn)
 	switch f.Contract {
@@ -56,7 +56,7 @@ func (f *contractFlags) open(pool *transport.Pool, log *slog.Logger) (*contract,
 	}
 	reload := reloadable{what: "contract", read: c.reload}
 	err := c.reload(context.Background())
-	if transport.Unreachable(err) {
+	if agentpool.Unreachable(err) {
 		log.Warn("the agent can't be asked for its contract yet: the gateway's own is used until it can", "error", err)
 		reload.due, err = true, nil
 	}
@@ -67,7 +67,7 @@ func (f *contractFlags) open(pool *transport.Pool, log *slog.Logger) (*contract,
 }
 
 // closePool closes a pool that is no service yet, and may have been asked over.
-func closePool(pool *transport.Pool) error {
+func closePool(pool *agentpool.Pool) error {
 	over, end := context.WithCancel(context.Background())
 	end()
 	return pool.Serve(over)

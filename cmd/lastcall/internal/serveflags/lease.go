@@ -11,8 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/redislease"
+	"github.com/lastcall-go/lastcall/transport/tlsconfig"
 )
 
 // leaseFlags make sure that a workflow runs in one place.
@@ -57,7 +57,7 @@ func (f *leaseFlags) leaseTLS(log *slog.Logger) (*tls.Config, error) {
 	case (f.LeaseCert == "") != (f.LeaseKey == ""):
 		return nil, errors.New("--lease-cert and --lease-key go together")
 	}
-	config, err := transport.ClientTLS{
+	config, err := tlsconfig.Client{
 		CA: f.LeaseCA, Cert: f.LeaseCert, Key: f.LeaseKey,
 		Failed: func(err error) {
 			log.Error("certificate for the lease store not read again, the one before stays in use", "error", err)

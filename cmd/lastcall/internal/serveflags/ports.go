@@ -7,8 +7,8 @@ import (
 	"net"
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/gateway"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // ports are where the gateway is reached.
@@ -50,7 +50,7 @@ func (f *Flags) adminPort(passed net.Listener, log *slog.Logger) (net.Listener, 
 // urlOf is a port's. Its scheme has an s where it is encrypted.
 func (f *Flags) urlOf(scheme string, port net.Listener) string {
 	switch port.(type) {
-	case *net.TCPListener, *transport.Listener:
+	case *net.TCPListener, *httpserver.Listener:
 	default:
 		if f.TLSCert != "" {
 			scheme += "s"
@@ -68,7 +68,7 @@ func listenOr(passed net.Listener, flag, address string) (net.Listener, error) {
 
 // Listen names the flag where an address can't be had.
 func Listen(flag, address string) (net.Listener, error) {
-	listener, err := transport.Listen(address)
+	listener, err := httpserver.Listen(address)
 	if err != nil {
 		return nil, fmt.Errorf("--%s %s: %w", flag, address, err)
 	}

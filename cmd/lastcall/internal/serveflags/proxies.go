@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net"
 
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // proxyFlags say what is in front of the gateway.
@@ -23,10 +23,10 @@ func (f *proxyFlags) check() error {
 	return err
 }
 
-func (f *proxyFlags) trusted() (transport.Proxies, error) {
-	proxies, err := transport.ParseProxies(f.TrustedProxies)
+func (f *proxyFlags) trusted() (httpserver.Proxies, error) {
+	proxies, err := httpserver.ParseProxies(f.TrustedProxies)
 	if err != nil {
-		return transport.Proxies{}, fmt.Errorf("--trusted-proxies %w", err)
+		return httpserver.Proxies{}, fmt.Errorf("--trusted-proxies %w", err)
 	}
 	return proxies, nil
 }
@@ -37,5 +37,5 @@ func (f *proxyFlags) behind(listener net.Listener, log *slog.Logger) net.Listene
 		return listener
 	}
 	trusted, _ := f.trusted() // has been checked
-	return &transport.ProxyListener{Listener: listener, Trusted: trusted, Log: log}
+	return &httpserver.ProxyListener{Listener: listener, Trusted: trusted, Log: log}
 }

@@ -1,0 +1,20 @@
+package httpserver
+
+import (
+	"net"
+	"strings"
+)
+
+// IsLocal tells whether a host, with or without a port, is a name that this machine has for itself.
+//
+// It is for listeners that let everybody in because only this machine reaches them: a browser on it
+// can be led there under a name of another site's, whose pages are then of the listener's own origin
+// (DNS rebinding). So the Host of a request must be local.
+func IsLocal(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
