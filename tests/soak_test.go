@@ -176,7 +176,7 @@ func (soakAuthorizer) Authorize(r *http.Request) (*grant.Grant, error) {
 	granted := &grant.Grant{Principal: way}
 	switch way {
 	case "denied":
-		return nil, &grant.Denied{Status: http.StatusForbidden, Reason: "not you"}
+		return nil, &grant.RefusedError{Status: http.StatusForbidden, Reason: "not you"}
 	case "authorizer fails":
 		return nil, errors.New("no answer")
 	case "authorizer panics":

@@ -10,6 +10,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
@@ -41,7 +42,7 @@ func (h *Handler) execute(w http.ResponseWriter, r *http.Request) {
 	agreed := h.terms()
 	start, size, err := readRun(r, agreed.contract) // before the ticket, which a drain waits for
 	if err != nil {
-		h.refused(RefusedBody)
+		h.refused(httpsession.RefusedBody)
 		refuseBody(w, err)
 		return
 	}

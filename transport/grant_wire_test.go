@@ -105,7 +105,7 @@ func (r *records) log() *slog.Logger { return slog.New(slog.NewTextHandler(r, ni
 func TestADenialIsPassedOn(t *testing.T) {
 	for _, code := range []int{401, 403, 404} {
 		log := &records{}
-		denied := &grant.Denied{Status: code, Header: http.Header{"Www-Authenticate": {"Bearer", `Basic realm="x"`}}, Reason: "not you"}
+		denied := &grant.RefusedError{Status: code, Header: http.Header{"Www-Authenticate": {"Bearer", `Basic realm="x"`}}, Reason: "not you"}
 		handler := func(h *transport.Handler) {
 			refusing(fmt.Errorf("wrapped: %w", denied))(h)
 			h.Log = log.log()

@@ -77,7 +77,7 @@ type Handler struct {
 	Context func(*http.Request) context.Context
 
 	// Refused is told of each request that doesn't become a session. Nil: nobody is.
-	Refused func(Refusal)
+	Refused func(httpsession.Refusal)
 
 	// Log is told of authorizations that fail, of origins that are refused, of pages whose browsers won't
 	// take the answer, and once if a middleware makes upgrades impossible. Nil: nothing is logged.
@@ -85,21 +85,6 @@ type Handler struct {
 
 	hidden sync.Once // logged
 }
-
-// Refusal is why a request doesn't become a session.
-type Refusal string
-
-// The refusals of a [Handler].
-const (
-	RefusedDraining      Refusal = "draining"
-	RefusedFull          Refusal = "full"
-	RefusedPrincipalFull Refusal = "principal_full"
-	RefusedDenied        Refusal = "denied"       // not authorized
-	RefusedUndecided     Refusal = "undecided"    // the authorization is not available
-	RefusedOrigin        Refusal = "origin"       // from a page that may not connect
-	RefusedHandshake     Refusal = "handshake"    // no WebSocket upgrade, or two bearer tokens
-	RefusedBody          Refusal = "invalid_body" // of a run
-)
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +95,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r, err := takeBearer(r)
 	if err != nil {
-		h.refused(RefusedHandshake)
+		h.refused(httpsession.RefusedHandshake)
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -133,7 +118,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	parts := h.parts(granted, r, agreed.contract)
 	parts.Client, parts.Transport = client, "websocket"
 	if _, err := relay.Start(ticket, parts); err != nil {
-		h.refused(RefusedDraining)
+		h.refused(httpsession.RefusedDraining)
 		_ = client.Close(actors.CloseGoingAway, actors.DefaultReason)
 	}
 }
@@ -141,7 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // notUpgraded tells of a request that didn't become a WebSocket. A fault of the server's own is logged
 // once: it meets every request.
 func (h *Handler) notUpgraded(err error) {
-	h.refused(RefusedHandshake)
+	h.refused(httpsession.RefusedHandshake)
 	if h.Log != nil && errors.Is(err, errHidden) {
 		h.hidden.Do(func() { h.Log.Error("a WebSocket cannot be opened", "error", err) })
 	}
@@ -155,7 +140,7 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request) *grant.Grant
 	}
 	granted, err := h.Authorizer.Authorize(r)
 	if err != nil {
-		h.deny(w, err)
+		h.refuseUnauthorized(w, err)
 		return nil
 	}
 	return granted
@@ -233,33 +218,26 @@ func orDefault(list []string, byDefault func() []string) []string {
 	return list
 }
 
-// deny answers a request that was not authorized, and tells of it.
-func (h *Handler) deny(w http.ResponseWriter, err error) {
-	if errors.As(err, new(*grant.Denied)) {
-		h.refused(RefusedDenied)
+// refuseUnauthorized answers a request for which the authorizer returned err.
+func (h *Handler) refuseUnauthorized(w http.ResponseWriter, err error) {
+	if errors.As(err, new(*grant.RefusedError)) {
+		h.refused(httpsession.RefusedDenied)
 	} else {
-		h.refused(RefusedUndecided)
+		h.refused(httpsession.RefusedUndecided)
 		if h.Log != nil && !errors.Is(err, context.Canceled) {
 			h.Log.Warn("authorization failed", "error", err)
 		}
 	}
-	Deny(w, err)
+	grant.Refuse(w, err)
 }
 
 // refuse answers a request that gets no ticket.
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
-	reason := RefusedDraining
-	switch {
-	case errors.Is(err, actors.ErrFull):
-		reason = RefusedFull
-	case errors.Is(err, actors.ErrPrincipalFull):
-		reason = RefusedPrincipalFull
-	}
-	h.refused(reason)
+	h.refused(httpsession.RefusalOf(err))
 	httpsession.Refuse(w, err)
 }
 
-func (h *Handler) refused(reason Refusal) {
+func (h *Handler) refused(reason httpsession.Refusal) {
 	if h.Refused != nil {
 		h.Refused(reason)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 	"github.com/lastcall-go/lastcall/transport/requestid"
 )
 
@@ -145,7 +146,7 @@ func spellings(scheme, host string) []string {
 // refuseOrigin answers a request from a page that may not connect. The origin is told as it has to be
 // allowed.
 func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
-	h.refused(RefusedOrigin)
+	h.refused(httpsession.RefusedOrigin)
 	origin := shown(r.Header.Get("Origin"))
 	if h.Log != nil {
 		h.Log.InfoContext(r.Context(), "origin refused", "origin", origin,

@@ -21,6 +21,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 	"github.com/lastcall-go/lastcall/transport/requestid"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
@@ -28,19 +29,19 @@ import (
 // refusals counts what a handler tells of requests that become no session.
 type refusals struct {
 	mu    sync.Mutex
-	count map[transport.Refusal]int
+	count map[httpsession.Refusal]int
 }
 
-func (r *refusals) take(reason transport.Refusal) {
+func (r *refusals) take(reason httpsession.Refusal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.count == nil {
-		r.count = make(map[transport.Refusal]int)
+		r.count = make(map[httpsession.Refusal]int)
 	}
 	r.count[reason]++
 }
 
-func (r *refusals) want(t *testing.T, want map[transport.Refusal]int) {
+func (r *refusals) want(t *testing.T, want map[httpsession.Refusal]int) {
 	t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,33 +53,33 @@ func (r *refusals) want(t *testing.T, want map[transport.Refusal]int) {
 // Each request that becomes no session is told once, by its reason.
 func TestEveryRefusalIsTold(t *testing.T) {
 	ada := func(*http.Request) (*grant.Grant, error) { return &grant.Grant{Principal: "ada"}, nil }
-	tests := map[transport.Refusal]struct {
+	tests := map[httpsession.Refusal]struct {
 		limits    actors.Options
 		authorize authorizer
 		provoke   func(g *gateway)
 	}{
-		transport.RefusedDenied: {authorize: func(*http.Request) (*grant.Grant, error) { return nil, &grant.Denied{Status: 401} },
+		httpsession.RefusedDenied: {authorize: func(*http.Request) (*grant.Grant, error) { return nil, &grant.RefusedError{Status: 401} },
 			provoke: func(g *gateway) { g.get(upgradeHeader...) }},
-		transport.RefusedUndecided: {authorize: func(*http.Request) (*grant.Grant, error) { return nil, errors.New("down") },
+		httpsession.RefusedUndecided: {authorize: func(*http.Request) (*grant.Grant, error) { return nil, errors.New("down") },
 			provoke: func(g *gateway) { g.get(upgradeHeader...) }},
-		transport.RefusedHandshake: {authorize: ada, provoke: func(g *gateway) { g.get() }},
-		transport.RefusedBody:      {authorize: ada, provoke: func(g *gateway) { g.execute(g.t.Context(), "w1", `{`) }},
-		transport.RefusedOrigin: {authorize: ada, provoke: func(g *gateway) {
+		httpsession.RefusedHandshake: {authorize: ada, provoke: func(g *gateway) { g.get() }},
+		httpsession.RefusedBody:      {authorize: ada, provoke: func(g *gateway) { g.execute(g.t.Context(), "w1", `{`) }},
+		httpsession.RefusedOrigin: {authorize: ada, provoke: func(g *gateway) {
 			request, _ := http.NewRequest("POST", "http://gateway/workflows/w1/execute", strings.NewReader(`{}`))
 			request.Header.Set("Origin", "https://evil.example")
 			if answer, err := g.clients.httpClient(nil).Do(request); err == nil {
 				answer.Body.Close()
 			}
 		}},
-		transport.RefusedFull: {limits: actors.Options{MaxSessions: 1}, authorize: ada, provoke: func(g *gateway) {
+		httpsession.RefusedFull: {limits: actors.Options{MaxSessions: 1}, authorize: ada, provoke: func(g *gateway) {
 			g.start()
 			g.get(upgradeHeader...)
 		}},
-		transport.RefusedPrincipalFull: {limits: actors.Options{MaxSessionsPerPrincipal: 1}, authorize: ada, provoke: func(g *gateway) {
+		httpsession.RefusedPrincipalFull: {limits: actors.Options{MaxSessionsPerPrincipal: 1}, authorize: ada, provoke: func(g *gateway) {
 			g.start()
 			g.get(upgradeHeader...)
 		}},
-		transport.RefusedDraining: {authorize: ada, provoke: func(g *gateway) {
+		httpsession.RefusedDraining: {authorize: ada, provoke: func(g *gateway) {
 			if _, err := g.supervisor.Drain(context.Background(), actors.Drain{Standby: true}); err != nil {
 				g.t.Error(err)
 			}
@@ -91,7 +92,7 @@ func TestEveryRefusalIsTold(t *testing.T) {
 			handler := func(h *transport.Handler) { h.Authorizer, h.Refused = test.authorize, told.take }
 			inGateway(t, setting{agent: waits, limits: test.limits, handler: handler}, func(t *testing.T, g *gateway) {
 				test.provoke(g)
-				told.want(t, map[transport.Refusal]int{reason: 1})
+				told.want(t, map[httpsession.Refusal]int{reason: 1})
 			})
 		})
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
@@ -48,7 +47,7 @@ func (h *Handler) authorize(w http.ResponseWriter, r *http.Request, host string)
 	defer cancel()
 	granted, err := h.authorizer.Authorize(bearing(r.WithContext(ctx)))
 	if err != nil {
-		h.deny(w, err)
+		h.refuse(w, err)
 		return nil
 	}
 	return untilWithdrawn(r.WithContext(context.WithValue(r.Context(), principalKey{}, granted.Principal)), granted.Authorized)
@@ -73,12 +72,12 @@ func principal(r *http.Request) string {
 	return name
 }
 
-// deny answers a request that was not authorized. A 401 offers Basic besides, for which browsers ask.
-func (h *Handler) deny(w http.ResponseWriter, err error) {
-	if !errors.As(err, new(*grant.Denied)) && !errors.Is(err, context.Canceled) {
+// refuse answers a request that was not authorized. A 401 offers Basic besides, for which browsers ask.
+func (h *Handler) refuse(w http.ResponseWriter, err error) {
+	if !errors.As(err, new(*grant.RefusedError)) && !errors.Is(err, context.Canceled) {
 		h.log.Warn("authorization of an admin request failed", "error", err)
 	}
-	transport.Deny(w, err, `Basic realm="lastcall"`)
+	grant.Refuse(w, err, `Basic realm="lastcall"`)
 }
 
 // bearing makes a bearer token of a Basic password, whatever the user's name. More than one

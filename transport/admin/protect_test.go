@@ -26,14 +26,14 @@ func (a *authorizer) Authorize(r *http.Request) (*grant.Grant, error) {
 	case "Bearer s3cret":
 		return &grant.Grant{Principal: "ada"}, nil
 	case "Bearer forbidden":
-		return nil, &grant.Denied{Status: http.StatusForbidden, Reason: "not you"}
+		return nil, &grant.RefusedError{Status: http.StatusForbidden, Reason: "not you"}
 	case "Bearer broken":
 		return nil, errors.New("the endpoint is gone")
 	case "Bearer slow":
 		<-r.Context().Done()
 		return nil, fmt.Errorf("the endpoint: %w", r.Context().Err())
 	}
-	return nil, &grant.Denied{Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {"Bearer"}}, Reason: "a token is required"}
+	return nil, &grant.RefusedError{Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {"Bearer"}}, Reason: "a token is required"}
 }
 
 // everything is all that there is, and something that isn't.

@@ -141,7 +141,7 @@ func endpointClient(given *http.Client) http.Client {
 //
 // It grants with 200, a content type of application/vnd.gitlab-workhorse+json or application/json,
 // and the JSON that GitLab Workhorse takes, 1 MiB at most. Its 401, 403, 404 and 429 are a
-// [*grant.Denied] with its WWW-Authenticate, or the Retry-After of a 429, and nothing of its body.
+// [*grant.RefusedError] with its WWW-Authenticate, or the Retry-After of a 429, and nothing of its body.
 // Everything else (a redirect, no
 // answer in time, a grant that can't be used) is an error without a word of the request or of the
 // answer; it is [context.DeadlineExceeded] where the endpoint took too long.
@@ -154,10 +154,10 @@ func (f *Forward) Authorize(r *http.Request) (*grant.Grant, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), f.timeout)
 	defer cancel()
 	g, err := f.ask(ctx, r)
-	var denied *grant.Denied
+	var refused *grant.RefusedError
 	switch {
-	case errors.As(err, &denied):
-		return nil, denied
+	case errors.As(err, &refused):
+		return nil, refused
 	case err != nil:
 		return nil, fmt.Errorf("authorization endpoint: %w", err)
 	}
@@ -192,7 +192,7 @@ func (f *Forward) ask(ctx context.Context, r *http.Request) (*grant.Grant, error
 	case http.StatusOK:
 		return f.read(ctx, response)
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests:
-		return nil, deny(response)
+		return nil, refusal(response)
 	default:
 		return nil, fmt.Errorf("answered %d", response.StatusCode)
 	}
@@ -218,24 +218,24 @@ func (f *Forward) read(ctx context.Context, response *http.Response) (*grant.Gra
 	return g, nil
 }
 
-// deny passes a refusal on, with as much of its WWW-Authenticate as a client can be expected to
+// refusal passes one of the endpoint on, with as much of its WWW-Authenticate as a client can be expected to
 // read, and the time after which a client that was too fast may come back.
-func deny(response *http.Response) *grant.Denied {
-	denied := &grant.Denied{
+func refusal(response *http.Response) *grant.RefusedError {
+	refused := &grant.RefusedError{
 		Status: response.StatusCode,
 		Header: make(http.Header),
 		Reason: strings.ToLower(http.StatusText(response.StatusCode)),
 	}
 	if wait := response.Header.Get("Retry-After"); response.StatusCode == http.StatusTooManyRequests && isWait(wait) {
-		denied.Header.Set("Retry-After", wait)
+		refused.Header.Set("Retry-After", wait)
 	}
 	for _, challenge := range response.Header.Values("WWW-Authenticate") {
-		if len(challenge) > maxChallengeSize || len(denied.Header["Www-Authenticate"]) == maxChallenges {
+		if len(challenge) > maxChallengeSize || len(refused.Header["Www-Authenticate"]) == maxChallenges {
 			continue
 		}
-		denied.Header.Add("WWW-Authenticate", challenge)
+		refused.Header.Add("WWW-Authenticate", challenge)
 	}
-	return denied
+	return refused
 }
 
 // isWait tells whether a text is a Retry-After: seconds, or a date.

@@ -267,7 +267,7 @@ func TestARefusalIsPassedOnWithoutItsBody(t *testing.T) {
 			_, _ = io.WriteString(w, canary)
 		})
 		g, err := forward(t, auth.ForwardOptions{URL: server.URL}).Authorize(upgrade())
-		var denied *grant.Denied
+		var denied *grant.RefusedError
 		if g != nil || !errors.As(err, &denied) || denied.Status != status || denied.Reason != reason {
 			t.Fatalf("%d: got %v, %v", status, g, err)
 		}
@@ -289,7 +289,7 @@ func TestAnEndpointThatIsAskedTooOftenTellsHowLongToWait(t *testing.T) {
 			_, _ = io.WriteString(w, canary)
 		})
 		_, err := forward(t, auth.ForwardOptions{URL: server.URL}).Authorize(upgrade())
-		var denied *grant.Denied
+		var denied *grant.RefusedError
 		if !errors.As(err, &denied) || denied.Status != 429 || denied.Reason != "too many requests" || denied.Header.Get("Retry-After") != want {
 			t.Errorf("Retry-After %q: got %+v, %v", wait, denied, err)
 		}
@@ -305,7 +305,7 @@ func TestChallengesArePassedOnInReasonableNumber(t *testing.T) {
 		w.WriteHeader(http.StatusUnauthorized)
 	})
 	_, err := forward(t, auth.ForwardOptions{URL: server.URL}).Authorize(upgrade())
-	var denied *grant.Denied
+	var denied *grant.RefusedError
 	if !errors.As(err, &denied) || len(denied.Header.Values("WWW-Authenticate")) != 8 {
 		t.Errorf("got %+v", denied)
 	}
@@ -348,7 +348,7 @@ func TestAnyOtherAnswerIsNoDecision(t *testing.T) {
 			_, _ = io.WriteString(w, test.body)
 		})
 		g, err := forward(t, auth.ForwardOptions{URL: server.URL}).Authorize(upgrade())
-		var denied *grant.Denied
+		var denied *grant.RefusedError
 		if g != nil || err == nil || errors.As(err, &denied) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, %v", name, g, err)
 		}
@@ -440,7 +440,7 @@ func TestASlowEndpointIsNotWaitedFor(t *testing.T) {
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("%s: took %v", name, took)
 		}
-		if denied := (*grant.Denied)(nil); !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &denied) {
+		if denied := (*grant.RefusedError)(nil); !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &denied) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		mustNotTell(t, err)

@@ -104,7 +104,7 @@ func carryOver(before, entries []entry) (gone []entry) {
 }
 
 // Authorize implements [grant.Authorizer]. Without a token of the file, sent as
-// "Authorization: Bearer TOKEN", the error is a [*grant.Denied] with status 401, the same whatever
+// "Authorization: Bearer TOKEN", the error is a [*grant.RefusedError] with status 401, the same whatever
 // was wrong.
 func (t *Tokens) Authorize(r *http.Request) (*grant.Grant, error) {
 	token, ok := bearer(r)
@@ -150,8 +150,8 @@ func find(entries []entry, hash [sha256.Size]byte) *entry {
 	return &entries[found]
 }
 
-func unauthorized() *grant.Denied {
-	return &grant.Denied{
+func unauthorized() *grant.RefusedError {
+	return &grant.RefusedError{
 		Status: http.StatusUnauthorized,
 		Header: http.Header{"Www-Authenticate": {"Bearer"}},
 		Reason: "a valid bearer token is required",

@@ -64,7 +64,7 @@ func TestWhoHasNoTokenIsDeniedAndNotToldWhy(t *testing.T) {
 		{fmt.Sprintf("Bearer %x", sha256.Sum256([]byte("token-a")))},
 	} {
 		g, err := tokens.Authorize(get(authorization...))
-		var denied *grant.Denied
+		var denied *grant.RefusedError
 		if g != nil || !errors.As(err, &denied) {
 			t.Errorf("%q: got %v, %v", authorization, g, err)
 			continue

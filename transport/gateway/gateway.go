@@ -25,6 +25,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httpserver"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 	"github.com/lastcall-go/lastcall/transport/tracing"
@@ -250,7 +251,7 @@ func (g *Gateway) sessionServer(keepFree int, shared http.RoundTripper) *httpser
 		MaxBody:      codec.MaxJSON,
 		RequestGrace: requestGrace,
 		KeepFree:     keepFree,
-		OnFull:       func() { g.metrics.Refused(transport.RefusedFull) },
+		OnFull:       func() { g.metrics.Refused(httpsession.RefusedFull) },
 		Log:          o.Log,
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // Authorizer decides who may open a session, and with what. It is asked before the upgrade.
 type Authorizer interface {
-	// Authorize returns the grant for a request, or an error: a [*Denied] is passed on to the
+	// Authorize returns the grant for a request, or an error: a [*RefusedError] is passed on to the
 	// client, any other says that the decision could not be made. It must return once the request's
 	// context is done, and may be called by many goroutines. The body is not read.
 	Authorize(r *http.Request) (*Grant, error)
@@ -70,11 +70,11 @@ func (a API) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "API %q", a.URL) }
 // Format shows the URL alone. It implements [fmt.Formatter].
 func (m MCPServer) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "MCP server %q", m.URL) }
 
-// Denied is a decision that the client is told.
-type Denied struct {
+// RefusedError is the decision not to let a request in. The client gets all of it.
+type RefusedError struct {
 	Status int         // an HTTP status, such as 401
 	Header http.Header // to be sent with it, such as WWW-Authenticate. May be nil
 	Reason string      // for the client; names nothing internal
 }
 
-func (d *Denied) Error() string { return fmt.Sprintf("denied with %d: %s", d.Status, d.Reason) }
+func (r *RefusedError) Error() string { return fmt.Sprintf("refused with %d: %s", r.Status, r.Reason) }

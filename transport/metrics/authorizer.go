@@ -34,7 +34,7 @@ func decision(r *http.Request, err error) string {
 	switch {
 	case err == nil:
 		return allowed
-	case errors.As(err, new(*grant.Denied)):
+	case errors.As(err, new(*grant.RefusedError)):
 		return denied
 	case r.Context().Err() != nil:
 		return cancelled

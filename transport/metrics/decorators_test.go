@@ -29,7 +29,7 @@ func TestWhereThereIsNothingNothingIsDecorated(t *testing.T) {
 func TestAnAuthorizerIsHeardAsItSpeaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := open(t, quiet())
-		granted, refused := &grant.Grant{Principal: "ada"}, &grant.Denied{Status: 403}
+		granted, refused := &grant.Grant{Principal: "ada"}, &grant.RefusedError{Status: 403}
 		gone, leave := context.WithCancel(t.Context())
 		leave()
 		for _, c := range []struct {

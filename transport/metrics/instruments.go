@@ -8,7 +8,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
-	"github.com/lastcall-go/lastcall/transport"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 )
 
 // instruments are what is counted and timed as it happens.
@@ -143,9 +143,9 @@ func codes() label {
 
 func reasons() label {
 	l := label{name: "reason"}
-	for _, reason := range []transport.Refusal{
-		transport.RefusedDraining, transport.RefusedFull, transport.RefusedPrincipalFull, transport.RefusedDenied,
-		transport.RefusedUndecided, transport.RefusedOrigin, transport.RefusedHandshake, transport.RefusedBody,
+	for _, reason := range []httpsession.Refusal{
+		httpsession.RefusedDraining, httpsession.RefusedFull, httpsession.RefusedPrincipalFull, httpsession.RefusedDenied,
+		httpsession.RefusedUndecided, httpsession.RefusedOrigin, httpsession.RefusedHandshake, httpsession.RefusedBody,
 	} {
 		l.values = append(l.values, string(reason))
 	}

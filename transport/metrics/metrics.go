@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/lastcall-go/lastcall/actors"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/agentpool"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 )
 
 // maxScrapes is how many scrapes there can be at a time; each waits for a snapshot and holds one.
@@ -97,7 +97,7 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Refused counts a request that doesn't become a session. It is a [transport.Handler]'s Refused.
-func (m *Metrics) Refused(reason transport.Refusal) { m.refused.with(string(reason)).Inc() }
+func (m *Metrics) Refused(reason httpsession.Refusal) { m.refused.with(string(reason)).Inc() }
 
 // FieldDropped counts a field of an agent's message that its client doesn't get.
 func (m *Metrics) FieldDropped() { m.fieldsDropped.with().Inc() }

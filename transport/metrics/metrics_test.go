@@ -23,8 +23,8 @@ import (
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
-	"github.com/lastcall-go/lastcall/transport"
 	"github.com/lastcall-go/lastcall/transport/agentpool"
+	"github.com/lastcall-go/lastcall/transport/httpsession"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 )
 
@@ -396,7 +396,7 @@ func hostile(m *metrics.Metrics) {
 	m.Observe(relay.ToolUnavailable{Session: noise(), Err: errors.New(noise())})
 	m.Observe(actors.DrainFinished{DrainStatus: actors.DrainStatus{Reason: noise()}, Report: &actors.Report{}})
 	m.Observe(noise())
-	m.Refused(transport.Refusal(noise()))
+	m.Refused(httpsession.Refusal(noise()))
 	for _, timed := range m.Tools([]relay.Tool{tool{}}) {
 		_, _ = timed.Run(context.Background(), runMCP("fails-"+noise()))
 		_, _ = timed.Run(context.Background(), &dap.Action{RequestID: "fails-" + noise()})

@@ -117,7 +117,7 @@ func refuses(h *house, want figures) {
 	for range 3 {
 		ask(h.t, upgrades(going, nil), "GET")
 	}
-	ask(h.t, upgrades(h.Supervisor.Supervisor, &grant.Denied{Status: 401}), "GET")
+	ask(h.t, upgrades(h.Supervisor.Supervisor, &grant.RefusedError{Status: 401}), "GET")
 	ask(h.t, upgrades(h.Supervisor.Supervisor, errors.New("endpoint down")), "GET")
 	ask(h.t, upgrades(h.Supervisor.Supervisor, nil), "GET")
 	ask(h.t, upgrades(h.Supervisor.Supervisor, nil).Execute(), "POST", "Origin", "https://elsewhere")
