@@ -1,6 +1,6 @@
 // Package httptool runs the agent's runHTTPRequest actions against the platform's REST API.
 //
-// An answer over [MaxText] is never cut: the agent gets an error that contains "exceeded size limit",
+// An answer over [toolhttp.MaxText] is never cut: the agent gets an error that contains "exceeded size limit",
 // and can ask for less.
 package httptool
 
@@ -10,37 +10,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 const (
-	// MaxText is how many bytes an answer's text has at most: a message's 4 MiB, less 64 KiB for
-	// the fields around it.
-	MaxText = 4<<20 - 64<<10
-
 	// MaxHeaders is how many bytes of the API's headers are passed on, names and values together.
 	MaxHeaders = 32 << 10
 
-	maxRedirects  = 5
-	maxWorkflowID = 256
+	maxRedirects = 5
 )
-
-// workflowHeader tells the platform for which workflow a request is made. The platform links what
-// the request creates to that workflow.
-const workflowHeader = "X-Gitlab-Duo-Workflow-Id"
 
 // The agent looks for these words: it asks for half as much, or tries again.
 var (
-	errTooLarge = fmt.Errorf("response body exceeded size limit (%d bytes)", MaxText)
+	errTooLarge = fmt.Errorf("response body exceeded size limit (%d bytes)", toolhttp.MaxText)
 	errTimedOut = errors.New("request timed out")
 )
 
@@ -121,7 +116,7 @@ func (t *Tool) Takes(action *dap.Action) bool { return action.GetRunHTTPRequest(
 // is none: the error of the answer, never that of Run. The headers are cut at [MaxHeaders], without
 // Set-Cookie; bytes that are not UTF-8 are replaced.
 //
-// The answer's error is in the words that the agent knows. A body over [MaxText] bytes is never cut:
+// The answer's error is in the words that the agent knows. A body over [toolhttp.MaxText] bytes is never cut:
 // it is an error that it "exceeded size limit", without a status. A call that got no complete
 // response has the status 502; its error tells that it "timed out", "connection refused",
 // "connection reset" or what else happened. A call that takes longer than the grant's timeout is
@@ -147,12 +142,12 @@ func (t *Tool) call(ctx context.Context, asked *dap.RunHTTPRequest) *dap.HttpRes
 		return failed(ctx, "API request failed", err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, MaxText+1)) // one more, to see that it is too much
+	body, err := io.ReadAll(io.LimitReader(response.Body, toolhttp.MaxText+1)) // one more, to see that it is too much
 	if err != nil {
 		return failed(ctx, "API response incomplete", err)
 	}
 	text := strings.ToValidUTF8(string(body), string(utf8.RuneError))
-	if len(text) > MaxText {
+	if len(text) > toolhttp.MaxText {
 		return &dap.HttpResponse{Error: errTooLarge.Error()}
 	}
 	return &dap.HttpResponse{
@@ -166,7 +161,7 @@ func (t *Tool) call(ctx context.Context, asked *dap.RunHTTPRequest) *dap.HttpRes
 func failed(ctx context.Context, what string, err error) *dap.HttpResponse {
 	reason := errTimedOut.Error()
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		reason = what + ": " + Reason(err)
+		reason = what + ": " + toolhttp.Reason(err)
 	}
 	return &dap.HttpResponse{StatusCode: failedRoundTrip, Error: reason}
 }
@@ -181,7 +176,7 @@ var methods = map[string]bool{
 func (t *Tool) request(ctx context.Context, asked *dap.RunHTTPRequest) (*http.Request, error) {
 	method := strings.ToUpper(asked.GetMethod())
 	if !methods[method] {
-		return nil, fmt.Errorf("method %q is not allowed", Text(asked.GetMethod(), 32))
+		return nil, fmt.Errorf("method %q is not allowed", actors.CutText(asked.GetMethod(), 32))
 	}
 	target, err := resolve(t.base, asked.GetPath())
 	if err != nil {
@@ -205,23 +200,13 @@ func (t *Tool) request(ctx context.Context, asked *dap.RunHTTPRequest) (*http.Re
 		request.Header.Set("X-Forwarded-For", t.forwarded)
 	}
 	request.Header.Set("User-Agent", t.userAgent)
-	SetWorkflow(request.Header, t.workflow)
+	toolhttp.SetWorkflow(request.Header, t.workflow)
 	return request, nil
-}
-
-// SetWorkflow tells the platform in a request's header for which workflow it is made. An ID that is
-// empty, over 256 bytes or not printable ASCII is left out: no header can carry it.
-func SetWorkflow(header http.Header, id string) {
-	unprintable := func(r rune) bool { return r <= ' ' || r > '~' }
-	if id == "" || len(id) > maxWorkflowID || strings.ContainsFunc(id, unprintable) {
-		return
-	}
-	header.Set(workflowHeader, id)
 }
 
 // checkRedirect makes the redirect itself the answer where it isn't followed.
 func (t *Tool) checkRedirect(next *http.Request, before []*http.Request) error {
-	if len(before) > maxRedirects || next.URL.User != nil || !SameOrigin(next.URL, t.base) {
+	if len(before) > maxRedirects || next.URL.User != nil || !toolhttp.SameOrigin(next.URL, t.base) {
 		return http.ErrUseLastResponse
 	}
 	return nil
@@ -236,4 +221,19 @@ func forwardedFor(before, remote string) string {
 		return before + remote
 	}
 	return before + ", " + remote
+}
+
+// headers passes the API's headers on, several of a name joined, in the order of their names until
+// MaxHeaders is reached. Set-Cookie would be a credential of the gateway's.
+func headers(all http.Header) map[string]string {
+	passed, room := make(map[string]string), MaxHeaders
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		value := actors.CutText(strings.Join(all[name], ", "), MaxHeaders)
+		if name == "Set-Cookie" || len(name)+len(value) > room {
+			continue
+		}
+		room -= len(name) + len(value)
+		passed[name] = value
+	}
+	return passed
 }

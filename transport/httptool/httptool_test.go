@@ -27,6 +27,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httptool"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -271,15 +272,15 @@ func TestAnAnswerOverTheLimitIsAnErrorAndNeverCut(t *testing.T) {
 		size, _ := strconv.Atoi(r.URL.Query().Get("size"))
 		_, _ = io.WriteString(w, strings.Repeat(r.URL.Query().Get("of"), size))
 	})
-	for _, fits := range []string{"/?of=x&size=" + strconv.Itoa(httptool.MaxText), "/?of=%ff.&size=" + strconv.Itoa(httptool.MaxText/4)} {
+	for _, fits := range []string{"/?of=x&size=" + strconv.Itoa(toolhttp.MaxText), "/?of=%ff.&size=" + strconv.Itoa(toolhttp.MaxText/4)} {
 		response := run(t, t.Context(), tool, get(fits))
-		if response.GetStatusCode() != 200 || response.GetError() != "" || len(response.GetBody()) != httptool.MaxText {
+		if response.GetStatusCode() != 200 || response.GetError() != "" || len(response.GetBody()) != toolhttp.MaxText {
 			t.Errorf("%s: answered %d, %q, %d bytes", fits, response.GetStatusCode(), response.GetError(), len(response.GetBody()))
 		}
 	}
 	for _, over := range []string{
-		"/?of=x&size=" + strconv.Itoa(httptool.MaxText+1), "/?of=x&size=" + strconv.Itoa(5<<20),
-		"/?of=%ff.&size=" + strconv.Itoa(httptool.MaxText/4+1), // two bytes become four
+		"/?of=x&size=" + strconv.Itoa(toolhttp.MaxText+1), "/?of=x&size=" + strconv.Itoa(5<<20),
+		"/?of=%ff.&size=" + strconv.Itoa(toolhttp.MaxText/4+1), // two bytes become four
 	} {
 		response := run(t, t.Context(), tool, get(over))
 		if !strings.Contains(response.GetError(), "exceeded size limit") || response.GetStatusCode() != 0 || response.GetBody() != "" {

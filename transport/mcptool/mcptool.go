@@ -22,10 +22,10 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
-	"github.com/lastcall-go/lastcall/transport/httptool"
 )
 
 // ConnectTimeout is how long a server has to accept a session and list its tools. One that takes
@@ -117,7 +117,7 @@ func (t *Tool) Takes(action *dap.Action) bool {
 	return offered
 }
 
-// Run calls the tool and answers with its result as text. A result over [httptool.MaxText] bytes is
+// Run calls the tool and answers with its result as text. A result over [toolhttp.MaxText] bytes is
 // never cut: the answer is an error that it "exceeded size limit". A result that is an error is the
 // error of the answer, and is cut there. A server that has forgotten its MCP session
 // gets a new one, and the call again; a call that may have been carried out is never sent twice.
@@ -170,7 +170,7 @@ func arguments(raw string) (map[string]json.RawMessage, error) {
 		return args, nil
 	}
 	if err := json.Unmarshal([]byte(raw), &args); err != nil {
-		return nil, fmt.Errorf("args are no JSON object: %s", httptool.Text(err.Error(), maxWords))
+		return nil, fmt.Errorf("args are no JSON object: %s", actors.CutText(err.Error(), maxWords))
 	}
 	return args, nil
 }

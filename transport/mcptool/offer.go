@@ -9,9 +9,9 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
-	"github.com/lastcall-go/lastcall/transport/httptool"
 )
 
 // Bounds of what is offered to the agent.
@@ -59,7 +59,7 @@ func (o *offers) add(s *server, tools []*mcp.Tool) error {
 			continue
 		}
 		if err := o.addTool(s, tool); err != nil {
-			errs = append(errs, fmt.Errorf("tool %q left out: %w", httptool.Text(tool.Name, MaxName), err))
+			errs = append(errs, fmt.Errorf("tool %q left out: %w", actors.CutText(tool.Name, MaxName), err))
 		}
 	}
 	return errors.Join(errs...)
@@ -90,7 +90,7 @@ func (o *offers) addTool(s *server, tool *mcp.Tool) error {
 // describe puts a tool into the contract's words.
 func describe(s *server, tool *mcp.Tool) (*dap.McpTool, error) {
 	name := s.name + "_" + tool.Name
-	if len(name) > MaxName || name != httptool.Text(name, MaxName) {
+	if len(name) > MaxName || name != actors.CutText(name, MaxName) {
 		return nil, fmt.Errorf("its name is over %d bytes, or no text", MaxName)
 	}
 	schema, err := json.Marshal(tool.InputSchema)
@@ -102,7 +102,7 @@ func describe(s *server, tool *mcp.Tool) (*dap.McpTool, error) {
 	}
 	return &dap.McpTool{
 		Name:        name,
-		Description: httptool.Text(tool.Description, MaxDescription),
+		Description: actors.CutText(tool.Description, MaxDescription),
 		InputSchema: string(schema),
 		Annotations: annotations(tool.Annotations),
 		Trusted:     proto.Bool(s.grant.Trusted),
@@ -120,7 +120,7 @@ func annotations(a *mcp.ToolAnnotations) *dap.ToolAnnotations {
 		OpenWorldHint:   a.OpenWorldHint,
 	}
 	if a.Title != "" {
-		hints.Title = proto.String(httptool.Text(a.Title, MaxName))
+		hints.Title = proto.String(actors.CutText(a.Title, MaxName))
 	}
 	return hints
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
-	"github.com/lastcall-go/lastcall/transport/httptool"
 	"github.com/lastcall-go/lastcall/transport/mcptool"
 )
 
@@ -157,7 +157,7 @@ func TestBoundsOfWhatIsOffered(t *testing.T) {
 	if got := names(start); !slices.Equal(got, []string{"s_described"}) {
 		t.Fatalf("offered %.200q", got)
 	}
-	if got := start.GetMcpTools()[0].GetDescription(); got != httptool.Text(long, mcptool.MaxDescription) || len(got) > mcptool.MaxDescription {
+	if got := start.GetMcpTools()[0].GetDescription(); got != actors.CutText(long, mcptool.MaxDescription) || len(got) > mcptool.MaxDescription {
 		t.Errorf("the description has %d bytes", len(got))
 	}
 }

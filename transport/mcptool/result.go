@@ -9,8 +9,9 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
-	"github.com/lastcall-go/lastcall/transport/httptool"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 // answer makes a tool's result plain text: its pieces, one below the other.
@@ -25,7 +26,7 @@ func answer(result *mcp.CallToolResult) *dap.PlainTextResponse {
 		}
 	}
 	all := strings.ToValidUTF8(strings.Join(pieces, "\n"), string(utf8.RuneError))
-	text := httptool.Text(all, httptool.MaxText)
+	text := actors.CutText(all, toolhttp.MaxText)
 	switch {
 	case result.NeedsInput():
 		return &dap.PlainTextResponse{Error: "the MCP tool asks for input that nobody can give here"}

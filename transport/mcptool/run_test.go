@@ -20,7 +20,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
-	"github.com/lastcall-go/lastcall/transport/httptool"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 func TestAToolIsCalledWithItsArguments(t *testing.T) {
@@ -107,7 +107,7 @@ func TestResultsAreText(t *testing.T) {
 
 // The agent takes what was cut for the whole.
 func TestAResultOverTheLimitIsAnErrorAndNeverCut(t *testing.T) {
-	const limit = httptool.MaxText
+	const limit = toolhttp.MaxText
 	for _, kind := range []string{"with sessions", "with sessions and JSON"} { // an event, and a body
 		t.Run(kind, func(t *testing.T) {
 			e := newEndpoint(t, kind)

@@ -11,7 +11,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/lastcall-go/lastcall/transport/grant"
-	"github.com/lastcall-go/lastcall/transport/httptool"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 // maxPages bounds how often a server is asked for more of its tools.
@@ -253,7 +253,7 @@ func (s *server) close(ctx context.Context) error {
 	conn := s.conn
 	s.conn = nil
 	if err := conn.end(ctx); err != nil {
-		return fmt.Errorf("MCP server %q: end the session: %s", s.name, httptool.Reason(err))
+		return fmt.Errorf("MCP server %q: end the session: %s", s.name, toolhttp.Reason(err))
 	}
 	return nil
 }

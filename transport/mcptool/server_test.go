@@ -17,8 +17,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/grant"
-	"github.com/lastcall-go/lastcall/transport/httptool"
 	"github.com/lastcall-go/lastcall/transport/mcptool"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -184,7 +184,7 @@ func run(t *testing.T, tool *mcptool.Tool, name, args string) (*dap.PlainTextRes
 	}
 	answer, err := tool.Run(t.Context(), action(name, args))
 	wantNoSecret(t, err)
-	if got := answer.GetPlainTextResponse(); len(got.GetResponse())+len(got.GetError()) > httptool.MaxText {
+	if got := answer.GetPlainTextResponse(); len(got.GetResponse())+len(got.GetError()) > toolhttp.MaxText {
 		t.Errorf("the answer has %d bytes", len(got.GetResponse())+len(got.GetError()))
 	}
 	return answer.GetPlainTextResponse(), err

@@ -14,7 +14,8 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"github.com/lastcall-go/lastcall/transport/httptool"
+	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/toolhttp"
 )
 
 // What a server may send in bytes: what it has to say before its tools are known, and in one call.
@@ -100,7 +101,7 @@ type wire struct {
 
 // RoundTrip implements [http.RoundTripper]. The HTTP client above calls it for each redirect too.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !httptool.SameOrigin(r.URL, w.endpoint) {
+	if !toolhttp.SameOrigin(r.URL, w.endpoint) {
 		if r.Body != nil {
 			_ = r.Body.Close()
 		}
@@ -111,7 +112,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	done := func() { stop(); cancel() }
 	r = r.Clone(ctx)
 	r.Header.Set("User-Agent", w.userAgent)
-	httptool.SetWorkflow(r.Header, w.workflow)
+	toolhttp.SetWorkflow(r.Header, w.workflow)
 	for name, value := range w.headers {
 		r.Header.Set(name, value)
 	}
@@ -196,7 +197,7 @@ func explain(ctx context.Context, err error) error {
 	)
 	switch {
 	case ctx.Err() != nil: // whatever the SDK made of it
-		return errors.New(httptool.Reason(ctx.Err()))
+		return errors.New(toolhttp.Reason(ctx.Err()))
 	case exchangeOf(ctx).tooLarge.Load():
 		return errTooLarge
 	case errors.Is(err, errBadURL):
@@ -208,9 +209,9 @@ func explain(ctx context.Context, err error) error {
 	case errors.As(err, &panicked):
 		return panicked
 	case errors.As(err, &failed): // before refused, which the SDK wraps it in
-		return errors.New(httptool.Reason(failed))
+		return errors.New(toolhttp.Reason(failed))
 	case errors.As(err, &refused):
-		return errors.New(httptool.Text(refused.Message, maxWords))
+		return errors.New(actors.CutText(refused.Message, maxWords))
 	}
 	if status, refused := exchangeOf(ctx).refusal(); refused {
 		return status

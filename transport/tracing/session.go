@@ -107,5 +107,5 @@ func errorLine(err error) string {
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
-	return strings.ToValidUTF8(line[:min(len(line), maxText)], "")
+	return actors.CutText(line, maxText)
 }

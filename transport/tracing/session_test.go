@@ -56,7 +56,7 @@ func TestTheEndOfASessionIsInItsSpan(t *testing.T) {
 		"refused":     {actors.SessionStopped{SessionReport: actors.SessionReport{Outcome: actors.Refused}}, otlp.Status_STATUS_CODE_UNSET, ""},
 		"text that isn't UTF-8": {
 			actors.SessionStopped{SessionReport: actors.SessionReport{Outcome: actors.Failed, Workflow: "w\xff"}, Reason: "\xff", Err: errors.New("bad \xff byte")},
-			otlp.Status_STATUS_CODE_ERROR, "bad  byte",
+			otlp.Status_STATUS_CODE_ERROR, "bad \uFFFD byte",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
