@@ -29,3 +29,52 @@ func list(t *testing.T, format string, args ...string) []string {
 	}
 	return strings.Fields(string(out))
 }
+
+// layers are all packages, the lowest first. A package imports only packages of lower layers, so that each can
+// be read, tested and embedded without those above it. A new package gets its place here.
+var layers = [][]string{
+	{"proto/dap", "actors"},
+	{"actors/relay"},
+	{"actors/actorstest"},
+	// What several parts of the transport need.
+	{"transport/grant", "transport/codec", "transport/requestid", "transport/tlsconfig", "transport/toolhttp", "transport/logqueue"},
+	{"transport/tlsconfig/tlstest", "transport/httpsession", "transport/grpcsession"},
+	// One part each: they don't know each other.
+	{
+		"transport/agentpool", "transport/httpserver", "transport/auth", "transport/client", "transport/scripted",
+		"transport/lease", "transport/redislease", "transport/tracing",
+		"transport/httptool", "transport/mcptool", "transport/tracktool", "transport/admin/page",
+	},
+	{"transport", "transport/metrics", "transport/admin", "transport/client/workdir", "transport/loadtest", "transport/lease/leasetest", "transport/admin/page/pagetest"},
+	{"transport/gateway"},
+	{"cmd/lastcall/internal/systemd", "cmd/lastcall/dumbterm"},
+	{"cmd/lastcall/internal/systemd/systemdtest", "cmd/lastcall/internal/daemon", "cmd/lastcall/internal/serveflags"},
+	{"cmd/lastcall"},
+	{"tests", "tests/bench"},
+}
+
+func TestImportsGoDownOnly(t *testing.T) {
+	const module = "github.com/lastcall-go/lastcall/"
+	layer := make(map[string]int)
+	for i, packages := range layers {
+		for _, name := range packages {
+			layer[module+name] = i
+		}
+	}
+	listed := list(t, `{{.ImportPath}}:{{join .Imports ","}}`, module+"...")
+	for _, line := range listed {
+		path, imports, _ := strings.Cut(line, ":")
+		own, known := layer[path]
+		if !known {
+			t.Errorf("%s has no layer", path)
+		}
+		for imported := range strings.SplitSeq(imports, ",") {
+			if below, ours := layer[imported]; ours && known && below >= own {
+				t.Errorf("%s imports %s, which is not below it", path, imported)
+			}
+		}
+	}
+	if len(listed) != len(layer) {
+		t.Errorf("%d packages have a layer, and there are %d", len(layer), len(listed))
+	}
+}
