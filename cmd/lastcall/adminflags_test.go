@@ -120,7 +120,6 @@ type fakeGateway struct {
 	state    adminapi.State
 	posts    []string // path and form
 	queries  []string // of GET /sessions
-	token    string
 	streams  map[chan adminapi.Event]bool
 	onDrain  func(d *adminapi.Drain) // before it is answered, with mu locked
 	noEvents bool
@@ -133,13 +132,11 @@ func newFakeGateway(t *testing.T, sessions ...adminapi.Session) *fakeGateway {
 	g := &fakeGateway{
 		sessions: sessions,
 		state:    adminapi.State{State: actors.Serving},
-		token:    "csrf-token",
 		streams:  map[chan adminapi.Event]bool{},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /sessions", g.getSessions)
 	mux.HandleFunc("GET /drain", func(w http.ResponseWriter, _ *http.Request) { g.answer(w, &g.state) })
-	mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, g.token) })
 	mux.HandleFunc("GET /events", g.getEvents)
 	mux.HandleFunc("POST /drain", g.post)
 	mux.HandleFunc("POST /sessions/{id}/drain", g.post)
@@ -224,8 +221,8 @@ func fakeSort(sessions []adminapi.Session, by string) {
 }
 
 func (g *fakeGateway) post(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("X-Lastcall-Token") != g.token {
-		http.Error(w, "no token", http.StatusForbidden)
+	if r.Header.Get("X-Lastcall-Admin") == "" {
+		http.Error(w, "X-Lastcall-Admin is missing", http.StatusForbidden)
 		return
 	}
 	_ = r.ParseForm()

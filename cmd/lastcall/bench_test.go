@@ -389,8 +389,6 @@ func TestBenchDrainsAGivenGatewayAndResumesIt(t *testing.T) {
 		switch r.Method + " " + r.URL.Path {
 		case "GET /metrics":
 			fmt.Fprintln(w, "process_resident_memory_bytes 2e+07")
-		case "GET /token":
-			fmt.Fprintln(w, "csrf")
 		case "POST /drain":
 			p.signal(syscall.SIGTERM)
 			w.WriteHeader(http.StatusAccepted)

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 )
@@ -24,7 +23,7 @@ const (
 	clientSilence   = 45 * time.Second // between two lines of events: three of the server's comments
 	maxClientAnswer = 64 << 20         // some 100,000 sessions
 	maxClientEvent  = 4 << 20
-	maxClientLine   = 1 << 10 // the token, or what an error says
+	maxClientLine   = 1 << 10 // what an error says
 )
 
 // ErrStreamEnded says that the gateway ended its events: it stops, or shed its listeners.
@@ -51,9 +50,6 @@ type Client struct {
 	bearer  string
 	http    *http.Client
 	silence time.Duration
-
-	mu    sync.Mutex
-	token string // against cross-site posts. Empty: not known
 }
 
 // NewClient asks at base, to which paths are joined. The bearer token may be empty. The caller must
@@ -104,7 +100,7 @@ func (c *Client) State(ctx context.Context) (*State, error) {
 // Drain begins a drain, with the parameters of POST /drain, and doesn't wait for it. Without one of
 // sessions, older-than and agent it is of everything.
 func (c *Client) Drain(ctx context.Context, params url.Values) (*Drain, error) {
-	return clientPost[Drain](ctx, c, c.base.JoinPath("drain"), params)
+	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("drain"), params)
 }
 
 // DrainSession begins the drain of one session, with the parameters of POST /sessions/{id}/drain, and
@@ -113,12 +109,12 @@ func (c *Client) DrainSession(ctx context.Context, id string, params url.Values)
 	if err := checkSessionID(id); err != nil {
 		return nil, err
 	}
-	return clientPost[Drain](ctx, c, c.base.JoinPath("sessions", id, "drain"), params)
+	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("sessions", id, "drain"), params)
 }
 
 // Resume has the gateway admit sessions again.
 func (c *Client) Resume(ctx context.Context) (*State, error) {
-	return clientPost[State](ctx, c, c.base.JoinPath("resume"), nil)
+	return clientAnswer[State](ctx, c, http.MethodPost, c.base.JoinPath("resume"), nil)
 }
 
 // checkSessionID keeps an ID from being a path: "..", joined, would drain everything.
@@ -132,66 +128,11 @@ func checkSessionID(id string) error {
 	return nil
 }
 
-// clientPost posts with the token against cross-site posts. Where the one that is known is refused,
-// the gateway may be another process by now: a new one is asked for, once.
-func clientPost[T any](ctx context.Context, c *Client, u *url.URL, params url.Values) (*T, error) {
-	if params == nil {
-		params = url.Values{}
-	}
-	token, known := c.knownToken()
-	if known {
-		answer, err := clientAnswer[T](ctx, c, http.MethodPost, u, &form{token, params})
-		var status *StatusError
-		if !errors.As(err, &status) || status.Status != http.StatusForbidden {
-			return answer, err
-		}
-	}
-	token, err := c.askToken(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return clientAnswer[T](ctx, c, http.MethodPost, u, &form{token, params})
-}
-
-func (c *Client) knownToken() (token string, known bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.token, c.token != ""
-}
-
-func (c *Client) askToken(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
-	defer cancel()
-	response, err := c.do(ctx, http.MethodGet, c.base.JoinPath("token"), nil)
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxClientLine))
-	if err != nil {
-		return "", fmt.Errorf("read the gateway's token: %w", err)
-	}
-	token := strings.TrimSpace(string(data))
-	if token == "" {
-		return "", errors.New("the gateway's token is empty")
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.token = token
-	return token, nil
-}
-
-// form is what a POST carries.
-type form struct {
-	token  string
-	params url.Values
-}
-
 // clientAnswer makes one request whose answer is JSON.
-func clientAnswer[T any](ctx context.Context, c *Client, method string, u *url.URL, body *form) (*T, error) {
+func clientAnswer[T any](ctx context.Context, c *Client, method string, u *url.URL, params url.Values) (*T, error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
-	response, err := c.do(ctx, method, u, body)
+	response, err := c.do(ctx, method, u, params)
 	if err != nil {
 		return nil, err
 	}
@@ -210,11 +151,12 @@ func clientAnswer[T any](ctx context.Context, c *Client, method string, u *url.U
 	return answer, nil
 }
 
-// do makes a request. If the answer isn't 2xx it is an error; otherwise the caller must close its body.
-func (c *Client) do(ctx context.Context, method string, u *url.URL, body *form) (*http.Response, error) {
+// do makes a request; params are the form of a POST. If the answer isn't 2xx it is an error; otherwise the
+// caller must close its body.
+func (c *Client) do(ctx context.Context, method string, u *url.URL, params url.Values) (*http.Response, error) {
 	var content io.Reader
-	if body != nil {
-		content = strings.NewReader(body.params.Encode())
+	if method == http.MethodPost {
+		content = strings.NewReader(params.Encode())
 	}
 	request, err := http.NewRequestWithContext(ctx, method, u.String(), content)
 	if err != nil {
@@ -224,8 +166,8 @@ func (c *Client) do(ctx context.Context, method string, u *url.URL, body *form) 
 	if c.bearer != "" {
 		request.Header.Set("Authorization", "Bearer "+c.bearer)
 	}
-	if body != nil {
-		request.Header.Set("X-Lastcall-Token", body.token)
+	if method == http.MethodPost {
+		request.Header.Set(adminHeader, "1")
 		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	response, err := c.http.Do(request)

@@ -78,34 +78,17 @@ func TestClientAsksWhatItWasToldAndUnderstandsTheAnswer(t *testing.T) {
 	}
 }
 
-// posts is a fake that takes POSTs with its token.
-type posts struct {
-	token  string
-	tokens int // asked for
-	seen   []string
-}
-
-func (p *posts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case r.Method == http.MethodGet && r.URL.Path == "/ops/token":
-		p.tokens++
-		fmt.Fprintln(w, p.token)
-	case r.Method != http.MethodPost:
-		http.NotFound(w, r)
-	case r.Header.Get("X-Lastcall-Token") != p.token:
-		http.Error(w, "another token", http.StatusForbidden)
-	default:
+func TestClientPostsWithTheHeaderThatNoOtherSiteCanSend(t *testing.T) {
+	var seen []string
+	c, ctx := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.Header.Get("X-Lastcall-Admin") == "" {
+			t.Errorf("%s with %v", r.Method, r.Header)
+		}
 		_ = r.ParseForm()
-		p.seen = append(p.seen, r.URL.String()+" "+r.PostForm.Encode())
+		seen = append(seen, r.URL.String()+" "+r.PostForm.Encode())
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprint(w, `{"id":"d1","left":3,"state":"serving"}`)
-	}
-}
-
-func TestClientPostsWithTheTokenAgainstCrossSitePosts(t *testing.T) {
-	gateway := &posts{token: "first"}
-	c, ctx := clientOf(t, gateway.ServeHTTP)
-
+	})
 	drain, err := c.Drain(ctx, url.Values{"reason": {"rebalance & go"}, "older-than": {"1h0m0s"}})
 	if err != nil || drain.ID != "d1" || drain.Left != 3 {
 		t.Errorf("%+v, %v", drain, err)
@@ -113,38 +96,12 @@ func TestClientPostsWithTheTokenAgainstCrossSitePosts(t *testing.T) {
 	if _, err := c.DrainSession(ctx, "x7", nil); err != nil {
 		t.Error(err)
 	}
-	if gateway.tokens != 1 {
-		t.Errorf("asked for the token %d times, want once", gateway.tokens)
-	}
-	gateway.token = "of another process"
 	if state, err := c.Resume(ctx); err != nil || state.State != actors.Serving {
-		t.Errorf("after the gateway was started anew: %+v, %v", state, err)
+		t.Errorf("%+v, %v", state, err)
 	}
 	want := []string{"/ops/drain older-than=1h0m0s&reason=rebalance+%26+go", "/ops/sessions/x7/drain ", "/ops/resume "}
-	if !slices.Equal(gateway.seen, want) {
-		t.Errorf("posted %q, want %q", gateway.seen, want)
-	}
-}
-
-func TestClientAsksForATokenAnewOnlyOnce(t *testing.T) {
-	tokens, refused := 0, 0
-	c, ctx := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
-			tokens++
-			fmt.Fprintln(w, "token")
-			return
-		}
-		refused++
-		http.Error(w, "never", http.StatusForbidden)
-	})
-	for range 2 { // the first with no token known, the second with one that is refused
-		var status *StatusError
-		if _, err := c.Resume(ctx); !errors.As(err, &status) || status.Status != http.StatusForbidden {
-			t.Errorf("got %v, want the refusal", err)
-		}
-	}
-	if tokens != 2 || refused != 3 {
-		t.Errorf("%d tokens, %d posts, want 2 and 3", tokens, refused)
+	if !slices.Equal(seen, want) {
+		t.Errorf("posted %q, want %q", seen, want)
 	}
 }
 

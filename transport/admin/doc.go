@@ -4,7 +4,7 @@
 //
 // A program that embeds the supervisor serves it on a listener of its own:
 //
-//	api := admin.New(admin.Options{Supervisor: supervisor, Page: page.Handler})
+//	api := admin.New(admin.Options{Supervisor: supervisor, Page: page.Handler()})
 //	supervisor.Add("admin server", actors.AfterSessions, &httpserver.Server{
 //		Listener:   listener, // 127.0.0.1:8081
 //		Handler:    api,
@@ -24,7 +24,6 @@
 //	                              of a part
 //	POST /resume                  [State]
 //	GET  /events                  a text/event-stream of [Event]: the first is the [State]
-//	GET  /token                   what a POST must carry
 //	GET  /metrics /debug/pprof/   for the tools that know them
 //	GET  /                        the page
 //
@@ -41,10 +40,10 @@
 // requests must name the host as a local one, so that no page of another site is led here. The health
 // endpoints are for everybody.
 //
-// Each POST must have the handler's token in the header X-Lastcall-Token, and must not come from a
-// page of another origin.
+// Each POST must have the header X-Lastcall-Admin, with any value. Pages of other origins can't set it; what they
+// send is refused besides.
 //
-//	curl -X POST -H "X-Lastcall-Token: $(curl -s http://127.0.0.1:8081/token)" 'http://127.0.0.1:8081/drain?sessions=1'
+//	curl -X POST -H 'X-Lastcall-Admin: 1' 'http://127.0.0.1:8081/drain?sessions=1'
 //
 // Each file is one concern: handler.go the routes, protect.go who may ask, params.go and answer.go
 // what a request says and how it is answered, sessions.go and drain.go the requests, events.go and

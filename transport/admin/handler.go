@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/rand"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -38,9 +37,8 @@ type Options struct {
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
 
-	// Page makes what answers GET / and GET /assets/… for a browser. It puts the token, which every
-	// POST must carry, where its script finds it. Nil: 404.
-	Page func(token string) http.Handler
+	// Page answers GET / and GET /assets/… for a browser. Nil: 404.
+	Page http.Handler
 
 	// Drain is what a drain has where its request says nothing.
 	Drain Defaults
@@ -69,7 +67,6 @@ type Handler struct {
 	leaseStore func() LeaseStore
 	defaults   Defaults
 	log        *slog.Logger
-	token      string
 	health     http.Handler
 	routes     http.Handler
 
@@ -88,7 +85,6 @@ func New(options Options) *Handler {
 		leaseStore: options.LeaseStore,
 		defaults:   options.Drain,
 		log:        options.Log,
-		token:      rand.Text(),
 	}
 	if options.Ready != nil {
 		h.health = httpserver.Health(options.Supervisor, options.Ready)
@@ -128,7 +124,6 @@ func (h *Handler) mux(options Options) http.Handler {
 	mux.Handle("POST /sessions/{id}/drain", answering(http.StatusAccepted, h.postSessionDrain))
 	mux.Handle("POST /resume", answering(http.StatusOK, h.postResume))
 	mux.HandleFunc("GET /events", h.getEvents)
-	mux.HandleFunc("GET /token", h.getToken)
 	mux.Handle("GET /debug/pprof", http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently))
 	mux.HandleFunc("GET /debug/pprof/{$}", h.getProfiles)
 	mux.HandleFunc("GET /debug/pprof/{profile}", h.getProfile)
@@ -138,9 +133,8 @@ func (h *Handler) mux(options Options) http.Handler {
 		mux.Handle("GET /metrics", options.Metrics)
 	}
 	if options.Page != nil {
-		page := options.Page(h.token)
-		mux.Handle("GET /{$}", page)
-		mux.Handle("GET /assets/", page)
+		mux.Handle("GET /{$}", options.Page)
+		mux.Handle("GET /assets/", options.Page)
 	}
 	return mux
 }

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"net/http"
 	"strings"
@@ -12,9 +11,9 @@ import (
 	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
-// tokenHeader carries the token of requests that change something. A page of another site can
-// neither read the token nor set the header.
-const tokenHeader = "X-Lastcall-Token"
+// adminHeader must be in each request that changes something, with any value. A page of another origin can't
+// set it: its browser asks first, with OPTIONS, whether it may, and gets no leave.
+const adminHeader = "X-Lastcall-Admin"
 
 // authorizeTimeout is for authorizers that have none of their own.
 const authorizeTimeout = 30 * time.Second
@@ -26,8 +25,8 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
 	case r == nil: // and has been answered
 	case isForeign(r):
 		http.Error(w, "cross-origin request refused", http.StatusForbidden)
-	case !isSafe(r) && !h.hasToken(r):
-		http.Error(w, tokenHeader+" is missing or wrong: GET /token tells it", http.StatusForbidden)
+	case !isSafe(r) && r.Header.Get(adminHeader) == "":
+		http.Error(w, adminHeader+" is missing: send this header with any value", http.StatusForbidden)
 	default:
 		return r
 	}
@@ -111,14 +110,4 @@ func isForeign(r *http.Request) bool {
 // isSafe tells whether a request changes nothing.
 func isSafe(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-}
-
-func (h *Handler) hasToken(r *http.Request) bool {
-	return subtle.ConstantTimeCompare([]byte(r.Header.Get(tokenHeader)), []byte(h.token)) == 1
-}
-
-// getToken is for clients that are no browser, which read no page.
-func (h *Handler) getToken(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(h.token + "\n"))
 }

@@ -39,7 +39,7 @@ func (a *authorizer) Authorize(r *http.Request) (*grant.Grant, error) {
 // everything is all that there is, and something that isn't.
 func everything() []string {
 	return []string{
-		"GET /", "GET /assets/app.js", "GET /token", "GET /metrics", "GET /sessions", "GET /sessions/x", "GET /drain", "GET /events",
+		"GET /", "GET /assets/app.js", "GET /metrics", "GET /sessions", "GET /sessions/x", "GET /drain", "GET /events",
 		"GET /debug/pprof", "GET /debug/pprof/", "GET /debug/pprof/heap",
 		"POST /drain", "POST /sessions/x/drain", "POST /resume", "GET /nothing", "POST /nothing", "DELETE /drain", "OPTIONS /drain", "HEAD /events",
 		"GET /healthz/", "GET //healthz",
@@ -58,7 +58,7 @@ func TestWithoutAuthorizationNobodyLearnsAnything(t *testing.T) {
 		for _, credentials := range []string{"", "Bearer wrong", "Bearer", "s3cret", "Basic czNjcmV0", "Basic Onczcm9uZw=="} {
 			for _, request := range everything() {
 				method, path, _ := strings.Cut(request, " ")
-				w := h.ask(method, path, header("Authorization", credentials), header("X-Lastcall-Token", "x"), patiently)
+				w := h.ask(method, path, header("Authorization", credentials), header("X-Lastcall-Admin", "1"), patiently)
 				if w.Code != http.StatusUnauthorized || w.Body.String() != "a token is required\n" {
 					t.Errorf("%s with %q: %d %q", request, credentials, w.Code, w.Body)
 				}
@@ -81,12 +81,10 @@ func TestATokenLetsInAsBearerAndAsPassword(t *testing.T) {
 		basic := func(r *http.Request) { r.SetBasicAuth("whoever", "s3cret") }
 		for name, let := range map[string]func(*http.Request){"bearer": header("Authorization", "Bearer s3cret"), "basic": basic} {
 			who.asked = nil
-			w := h.ask(http.MethodGet, "/token", let, host("gateway.example:8081"))
-			if w.Code != http.StatusOK {
+			if w := h.ask(http.MethodGet, "/sessions", let, host("gateway.example:8081")); w.Code != http.StatusOK {
 				t.Fatalf("%s: %d %q", name, w.Code, w.Body)
 			}
-			token := strings.TrimSpace(w.Body.String())
-			if d := h.drains("/drain?sessions=1", let, header("X-Lastcall-Token", token)); !d.Part {
+			if d := h.drains("/drain?sessions=1", let); !d.Part {
 				t.Errorf("%s: %+v", name, d)
 			}
 			h.refuses(http.StatusNotFound, "not found", http.MethodGet, "/nothing", let)
@@ -130,7 +128,7 @@ func TestWithoutAuthorizerTheHostMustBeALocalName(t *testing.T) {
 		for _, name := range []string{"evil.example:8081", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8081", "10.0.0.1:8081", "0.0.0.0:8081", "", "[::2]:8081", "127.0.0.1:8081:1"} {
 			for _, request := range everything() {
 				method, path, _ := strings.Cut(request, " ")
-				h.refuses(http.StatusForbidden, "localhost alone", method, path, header("X-Lastcall-Token", "x"), host(name), patiently)
+				h.refuses(http.StatusForbidden, "localhost alone", method, path, header("X-Lastcall-Admin", "1"), host(name), patiently)
 			}
 			if w := h.ask(http.MethodGet, "/readyz", host(name)); w.Code != http.StatusOK {
 				t.Errorf("/readyz as %s: %d", name, w.Code)
@@ -142,7 +140,6 @@ func TestWithoutAuthorizerTheHostMustBeALocalName(t *testing.T) {
 func TestACrossSitePostIsRefused(t *testing.T) {
 	in(t, admin.Options{}, func(t *testing.T, h *house) {
 		p := h.serve(&peer{workflow: "w1"})
-		other := open(t, admin.Options{})
 		for _, target := range []string{"/drain", "/drain?sessions=1", "/sessions/" + p.ID + "/drain", "/resume"} {
 			refused := func(text string, edits ...func(*http.Request)) {
 				t.Helper()
@@ -155,13 +152,18 @@ func TestACrossSitePostIsRefused(t *testing.T) {
 			refused("cross-origin", header("Sec-Fetch-Site", "same-site"))
 			refused("cross-origin", header("Sec-Fetch-Site", "cross-site"), header("Sec-Fetch-Dest", "document"))
 			for _, own := range []string{"same-origin", "none", ""} {
-				refused("X-Lastcall-Token", header("Sec-Fetch-Site", own), header("X-Lastcall-Token", ""))
-				refused("X-Lastcall-Token", header("Sec-Fetch-Site", own), header("X-Lastcall-Token", h.token()+"x"))
-				refused("X-Lastcall-Token", header("Sec-Fetch-Site", own), header("X-Lastcall-Token", other.token()))
+				refused("X-Lastcall-Admin", header("Sec-Fetch-Site", own), header("X-Lastcall-Admin", ""))
 			}
-			refused("X-Lastcall-Token", header("X-Lastcall-Token", ""), form("X-Lastcall-Token="+h.token()))
+			// A form of another site, in a browser that sends neither Origin nor Sec-Fetch-Site.
+			refused("X-Lastcall-Admin", header("X-Lastcall-Admin", ""), form("X-Lastcall-Admin=1"))
 		}
-		h.refuses(http.StatusForbidden, "X-Lastcall-Token", http.MethodDelete, "/drain")
+		// A browser asks whether a page of another site may send the header. It must get no leave.
+		preflight := h.ask(http.MethodOptions, "/drain", header("Origin", "https://evil.example"),
+			header("Access-Control-Request-Method", "POST"), header("Access-Control-Request-Headers", "x-lastcall-admin"))
+		if preflight.Code/100 == 2 || preflight.Header().Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("a page of another site may post: %d %v", preflight.Code, preflight.Header())
+		}
+		h.refuses(http.StatusForbidden, "X-Lastcall-Admin", http.MethodDelete, "/drain", header("X-Lastcall-Admin", ""))
 		if state := h.state(); state.State != actors.Serving || len(state.Drains) != 0 {
 			t.Errorf("%+v", state)
 		}
@@ -197,10 +199,9 @@ func TestThePageAndTheMetricsAreServedWhereTheyAreGiven(t *testing.T) {
 	says := func(text string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, text, " at ", r.URL.Path) })
 	}
-	options := admin.Options{Metrics: says("metrics"), Page: says}
+	options := admin.Options{Metrics: says("metrics"), Page: says("page")}
 	in(t, options, func(t *testing.T, h *house) {
-		token := h.token()
-		for path, want := range map[string]string{"/metrics": "metrics at /metrics", "/": token + " at /", "/assets/app.js": token + " at /assets/app.js"} {
+		for path, want := range map[string]string{"/metrics": "metrics at /metrics", "/": "page at /", "/assets/app.js": "page at /assets/app.js"} {
 			if w := h.ask(http.MethodGet, path); w.Code != http.StatusOK || w.Body.String() != want {
 				t.Errorf("%s: %d %q", path, w.Code, w.Body)
 			}

@@ -341,8 +341,10 @@ func (p *tab) seesTheBarMove(b *backend) {
 	p.WaitContains(".legend", "7completed")
 	p.WaitContains(".legend", "4left, not told yet")
 	p.WaitContains("#said", "Drain: half of the sessions are gone")
-	if grown := eval[float64](p, `document.querySelector("[data-what=drained]").getBoundingClientRect().width / document.querySelector(".bar").clientWidth`); grown < 0.2 || grown > 0.5 {
-		p.T.Errorf("15 of 40 take %.2f of the bar", grown)
+	const grown = `document.querySelector("[data-what=drained]").getBoundingClientRect().width / document.querySelector(".bar").clientWidth`
+	p.WaitFor(grown + " > 0.2") // it grows for a while
+	if share := eval[float64](p, grown); share > 0.5 {
+		p.T.Errorf("15 of 40 take %.2f of the bar", share)
 	}
 	p.WaitFor(`/^1m [0-9]{2}s to the deadline$/.test(document.querySelector(".clock").textContent)`)
 	before := p.Text(".clock")
@@ -502,21 +504,13 @@ func TestALostGatewayIsToldAndFoundAgain(t *testing.T) {
 	p.WaitContains("#said", "Connection lost")
 	p.Screenshot("lost")
 
-	b.start(b.address, "another-token")
+	b.start(b.address)
 	b.add(1, func(_ int, s *session) { s.Workflow = "of the new process" })
 	p.WaitText("#state-word", "serving")
 	p.WaitText("#rows th", "of the new process")
 	p.WaitText("#count-all", "1")
 	p.WaitContains("#said", "Connected again")
 
-	p.Click("#rows button")
-	p.Click("#confirm-go")
-	p.WaitContains("#problem", "the gateway was restarted: reload the page")
-	if got := b.postsNow(); len(got) > 0 {
-		t.Errorf("posted: %q", got)
-	}
-	p.Do(chromedp.Reload())
-	p.WaitText("#rows th", "of the new process")
 	p.Click("#rows button")
 	p.Click("#confirm-go")
 	p.WaitText("#rows [data-column=waits]", "agent")
@@ -534,20 +528,4 @@ func TestWhatTheGatewayRefusesIsToldInItsWords(t *testing.T) {
 	p.WaitContains("#problem", "Draining workflow-00000 failed: no such session")
 	p.Click("#problem button")
 	p.WaitText("#problem", "")
-}
-
-func TestAPageWithoutItsTokenSaysSo(t *testing.T) {
-	b := newBackend(t)
-	b.stop()
-	b.start(b.address, "")
-	b.add(1, nil)
-	p := open(t, b, "")
-	p.WaitContains("#problem", "without its token")
-	p.Click("#problem button")
-	p.Click("#drain-all")
-	p.Click("#confirm-go")
-	p.WaitContains("#problem", "without its token")
-	if got := b.postsNow(); len(got) > 0 {
-		t.Errorf("posted: %q", got)
-	}
 }

@@ -8,14 +8,12 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
-	"html"
 	"net/http"
-	"strings"
 	"time"
 )
 
 //go:embed index.html
-var index string
+var index []byte
 
 //go:embed app.js
 var script []byte
@@ -26,21 +24,16 @@ var style []byte
 //go:embed icon.svg
 var icon []byte
 
-// tokenPlace is where index.html takes the token against cross-site posts.
-const tokenPlace = "{{token}}"
-
 // policy lets the page have its own files and speak to its own origin, and nothing else: neither
 // inline scripts nor styles, no frame around it, no form that goes anywhere.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Handler serves the page at / and its files under /assets/; anything else is 404, and a method
-// other than GET and HEAD 405. The page sends token as X-Lastcall-Token with each POST: it is in the
-// page's text, so whoever may read the page may post, and a page of another origin may not.
-// Authorization is the caller's.
-func Handler(token string) http.Handler {
+// other than GET and HEAD 405. Authorization is the caller's.
+func Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /{$}", document(token))
+	mux.Handle("GET /{$}", document())
 	mux.Handle("GET /assets/app.js", asset("text/javascript; charset=utf-8", script))
 	mux.Handle("GET /assets/style.css", asset("text/css; charset=utf-8", style))
 	mux.Handle("GET /assets/icon.svg", asset("image/svg+xml", icon))
@@ -59,12 +52,11 @@ func guarded(next http.Handler) http.Handler {
 	})
 }
 
-// document is the page with its token. It is stored nowhere, since the token is good for one process.
-func document(token string) http.Handler {
-	text := []byte(strings.Replace(index, tokenPlace, html.EscapeString(token), 1))
+// document is the page. It is stored nowhere: another process may bring another.
+func document() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		serve(w, r, "text/html; charset=utf-8", text)
+		serve(w, r, "text/html; charset=utf-8", index)
 	})
 }
 

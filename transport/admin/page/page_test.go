@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/lastcall-go/lastcall/transport/admin/page"
@@ -18,7 +17,7 @@ func get(method, path string, header ...string) *http.Response {
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	page.Handler(`a"<b>&'`).ServeHTTP(w, r)
+	page.Handler().ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -71,17 +70,13 @@ func TestOnlyThePageIsServedAndOnlyRead(t *testing.T) {
 	}
 }
 
-func TestThePageCarriesItsTokenEscapedAndIsNotStored(t *testing.T) {
+func TestThePageIsNotStored(t *testing.T) {
 	answer := get(http.MethodGet, "/")
 	if got := answer.Header.Get("Cache-Control"); got != "no-store" {
 		t.Errorf("Cache-Control: %q", got)
 	}
 	if got := answer.Header.Get("Content-Type"); got != "text/html; charset=utf-8" {
 		t.Errorf("Content-Type: %q", got)
-	}
-	text := body(t, answer)
-	if !strings.Contains(text, `<meta name="lastcall-token" content="a&#34;&lt;b&gt;&amp;&#39;">`) {
-		t.Errorf("the token: %s", regexp.MustCompile(`.*lastcall-token.*`).FindString(text))
 	}
 }
 
