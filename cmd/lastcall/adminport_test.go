@@ -190,3 +190,10 @@ func TestTheAdminPortOfALoopbackAddressIsOpenUnderALocalName(t *testing.T) {
 		t.Errorf("it speaks https: %d", status)
 	}
 }
+
+// The command line may have secrets.
+func TestTheCommandLineIsNoProfile(t *testing.T) {
+	a := adminPortOf(startServe(t, "no daemon"), nil)
+	a.wants(http.StatusNotFound, "GET", "/debug/pprof/cmdline", "")
+	a.wants(http.StatusOK, "GET", "/debug/pprof/heap", "")
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/pprof"
 	"os"
 	"strings"
 	"time"
@@ -113,6 +115,7 @@ func (c *serveCmd) open(console *console, log *daemon.Log, ending func(deadline 
 		return err
 	}
 	notifier := systemd.NewNotifier(alive, log.Logger)
+	options.Profiles = profiles()
 	options.LogDropped = log.Dropped
 	options.LogSessions = c.LogSessions
 	options.Services = append(options.Services, c.services...)
@@ -130,6 +133,15 @@ func (c *serveCmd) open(console *console, log *daemon.Log, ending func(deadline 
 		return nil, serveflags.Error(err)
 	}
 	return g, g.Supervisor().Add("notifier", actors.AfterSessions, notifier) // first: systemd hears to the end
+}
+
+// profiles are those of net/http/pprof but for the command line, which may have secrets.
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
 }
 
 // drain shows the drain of all sessions on a terminal: see [gateway.Observers].

@@ -47,5 +47,5 @@
 //
 // Each file is one concern: handler.go the routes, protect.go who may ask, params.go and answer.go
 // what a request says and how it is answered, sessions.go and drain.go the requests, events.go and
-// hub.go the stream of events, wire.go how all is told, pprof.go profiles, client.go the other end.
+// hub.go the stream of events, wire.go how all is told, profiles.go profiles, client.go the other end.
 package admin

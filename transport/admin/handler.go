@@ -37,6 +37,10 @@ type Options struct {
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
 
+	// Profiles answers GET /debug/pprof/…, as the handlers of net/http/pprof do. Package admin doesn't import that
+	// package, which serves profiles to everybody on [http.DefaultServeMux]. Nil: 404.
+	Profiles http.Handler
+
 	// Page answers GET / and GET /assets/… for a browser. Nil: 404.
 	Page http.Handler
 
@@ -68,6 +72,7 @@ type Handler struct {
 	defaults   Defaults
 	log        *slog.Logger
 	health     http.Handler
+	profiles   http.Handler
 	routes     http.Handler
 
 	events    *hub
@@ -85,6 +90,7 @@ func New(options Options) *Handler {
 		leaseStore: options.LeaseStore,
 		defaults:   options.Drain,
 		log:        options.Log,
+		profiles:   options.Profiles,
 	}
 	if options.Ready != nil {
 		h.health = httpserver.Health(options.Supervisor, options.Ready)
@@ -124,11 +130,9 @@ func (h *Handler) mux(options Options) http.Handler {
 	mux.Handle("POST /sessions/{id}/drain", answering(http.StatusAccepted, h.postSessionDrain))
 	mux.Handle("POST /resume", answering(http.StatusOK, h.postResume))
 	mux.HandleFunc("GET /events", h.getEvents)
-	mux.Handle("GET /debug/pprof", http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently))
-	mux.HandleFunc("GET /debug/pprof/{$}", h.getProfiles)
-	mux.HandleFunc("GET /debug/pprof/{profile}", h.getProfile)
-	mux.HandleFunc("GET /debug/pprof/profile", h.getCPUProfile)
-	mux.HandleFunc("GET /debug/pprof/trace", h.getTrace)
+	if options.Profiles != nil {
+		mux.HandleFunc("GET /debug/pprof/", h.getProfiles)
+	}
 	if options.Metrics != nil {
 		mux.Handle("GET /metrics", options.Metrics)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -232,5 +234,13 @@ func TestWhatHadToBeKilledIsTheError(t *testing.T) {
 func TestWithoutToolsTheClientIsAsked(t *testing.T) {
 	if tools := (&Gateway{options: Options{NoTools: true}}).tools(nil); tools != nil {
 		t.Error("there are tools")
+	}
+}
+
+// A program that serves http.DefaultServeMux for something else must not show its profiles there: importing
+// net/http/pprof would be enough for that.
+func TestAnEmbeddedGatewayPutsNothingOnTheDefaultServeMux(t *testing.T) {
+	if _, pattern := http.DefaultServeMux.Handler(httptest.NewRequest(http.MethodGet, "/debug/pprof/", nil)); pattern != "" {
+		t.Errorf("%s is served there", pattern)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"path"
 	"strings"
 	"time"
@@ -102,6 +103,10 @@ type Options struct {
 
 	// LogSessions is that of [Observers].
 	LogSessions bool
+
+	// Profiles answers GET /debug/pprof/… of the admin listener, as the handlers of net/http/pprof do. Nil: there
+	// are no profiles.
+	Profiles http.Handler
 
 	// LogDropped is how many records of the log were dropped, for the metrics; it only grows. Nil: none
 	// ever is.

@@ -62,6 +62,7 @@ func (g *Gateway) adminServer() *httpserver.Server {
 		Ready:      g.leaseStoreReached,
 		LeaseStore: g.leaseStoreView(),
 		Metrics:    g.metrics.Handler(),
+		Profiles:   o.Profiles,
 		Page:       page.Handler(),
 		Drain:      o.Drain,
 		Log:        o.Log,
