@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -50,23 +49,6 @@ func untilInterrupted() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	return ctx, stop
-}
-
-// adminParams are the parameters of a request.
-type adminParams url.Values
-
-// text leaves an empty value out.
-func (p adminParams) text(name, value string) {
-	if value != "" {
-		url.Values(p).Set(name, value)
-	}
-}
-
-// given leaves a flag out that was not given. One that is a zero stays.
-func given[T any](p adminParams, name string, flag *T) {
-	if flag != nil {
-		url.Values(p).Set(name, fmt.Sprint(*flag))
-	}
 }
 
 // terminalOf is the terminal that w writes to, or r reads.

@@ -223,7 +223,7 @@ func (b *benchRun) drainOwn() error {
 // drainGiven drains somebody's gateway, and has it admit sessions again whatever came of it.
 func (b *benchRun) drainGiven() (err error) {
 	began := time.Now()
-	begun, err := b.admin.Drain(b.ctx, nil)
+	begun, err := b.admin.Drain(b.ctx, adminapi.DrainOptions{})
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -130,7 +129,7 @@ func (c *drainCmd) confirm(ctx context.Context, gateway *adminapi.Client, std st
 	if _, isTerminal := terminalOf(std.in); !isTerminal {
 		return usageError{errors.New("draining everything is asked about first, and there is no terminal to ask on: it needs --yes")}
 	}
-	sessions, err := gateway.Sessions(ctx, url.Values{"limit": {"1"}})
+	sessions, err := gateway.Sessions(ctx, adminapi.Query{Limit: 1})
 	if err != nil {
 		return explainAdmin(err)
 	}
@@ -141,19 +140,32 @@ func (c *drainCmd) confirm(ctx context.Context, gateway *adminapi.Client, std st
 	return nil
 }
 
-func (c *drainCmd) params() url.Values {
-	p := adminParams{}
-	given(p, "sessions", c.Sessions)
-	given(p, "older-than", c.OlderThan)
-	given(p, "agent", c.Agent)
-	given(p, "kind", c.Kind)
-	given(p, "principal", c.Principal)
-	given(p, "deadline", c.Deadline)
-	given(p, "grace", c.Grace)
-	given(p, "batch-size", c.BatchSize)
-	given(p, "batch-interval", c.BatchInterval)
-	p.text("reason", c.Reason)
-	return url.Values(p)
+func (c *drainCmd) options() adminapi.DrainOptions {
+	return adminapi.DrainOptions{
+		Deadline:      valueOf(c.Deadline),
+		Grace:         c.Grace,
+		BatchSize:     c.BatchSize,
+		BatchInterval: c.BatchInterval,
+		Reason:        c.Reason,
+	}
+}
+
+func (c *drainCmd) part() adminapi.Part {
+	return adminapi.Part{
+		Sessions:  valueOf(c.Sessions),
+		OlderThan: valueOf(c.OlderThan),
+		Agent:     valueOf(c.Agent),
+		Kind:      valueOf(c.Kind),
+		Principal: valueOf(c.Principal),
+	}
+}
+
+// valueOf is a flag's value, or the zero value where it was not given.
+func valueOf[T any](flag *T) (value T) {
+	if flag != nil {
+		value = *flag
+	}
+	return value
 }
 
 // drain begins the drain and follows it to its end.
@@ -185,10 +197,13 @@ func (c *drainCmd) drain(ctx context.Context, gateway *adminapi.Client, w io.Wri
 func (c *drainCmd) begin(ctx context.Context, gateway *adminapi.Client) (*adminapi.Drain, error) {
 	var begun *adminapi.Drain
 	var err error
-	if c.ID != nil {
-		begun, err = gateway.DrainSession(ctx, *c.ID, c.params())
-	} else {
-		begun, err = gateway.Drain(ctx, c.params())
+	switch {
+	case c.ID != nil:
+		begun, err = gateway.DrainSession(ctx, *c.ID, c.options())
+	case c.everything():
+		begun, err = gateway.Drain(ctx, c.options())
+	default:
+		begun, err = gateway.DrainPart(ctx, c.part(), c.options())
 	}
 	var status *adminapi.StatusError
 	if errors.As(err, &status) && status.Status == http.StatusBadRequest {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -81,14 +80,8 @@ func (c *sessionsCmd) run(ctx context.Context, std streams) error {
 	return explainAdmin(err)
 }
 
-func (c *sessionsCmd) query() url.Values {
-	query := url.Values{}
-	adminParams(query).text("phase", c.Phase)
-	adminParams(query).text("workflow", c.Workflow)
-	adminParams(query).text("agent", c.Agent)
-	adminParams(query).text("kind", c.Kind)
-	adminParams(query).text("principal", c.Principal)
-	return query
+func (c *sessionsCmd) query() adminapi.Query {
+	return adminapi.Query{Phase: c.Phase, Workflow: c.Workflow, Agent: c.Agent, Kind: c.Kind, Principal: c.Principal}
 }
 
 func (c *sessionsCmd) print(ctx context.Context, gateway *adminapi.Client, w io.Writer) error {
@@ -119,7 +112,7 @@ func (c *sessionsCmd) printJSON(ctx context.Context, gateway *adminapi.Client, w
 }
 
 // lookAt asks for sessions, and for how the gateway stands.
-func lookAt(ctx context.Context, gateway *adminapi.Client, query url.Values) (*adminapi.Sessions, *adminapi.State, error) {
+func lookAt(ctx context.Context, gateway *adminapi.Client, query adminapi.Query) (*adminapi.Sessions, *adminapi.State, error) {
 	sessions, err := gateway.Sessions(ctx, query)
 	if err != nil {
 		return nil, nil, err
@@ -194,7 +187,7 @@ func drainUnderWay(state *adminapi.State) *adminapi.Drain {
 // watch draws the table every second. It fails where the first look does; after that it goes on,
 // and says what is wrong.
 func (c *sessionsCmd) watch(ctx context.Context, gateway *adminapi.Client, w io.Writer) error {
-	if _, _, err := lookAt(ctx, gateway, url.Values{"limit": {"1"}}); err != nil {
+	if _, _, err := lookAt(ctx, gateway, adminapi.Query{Limit: 1}); err != nil {
 		return err
 	}
 	pause := time.NewTicker(watchPause)
@@ -204,7 +197,7 @@ func (c *sessionsCmd) watch(ctx context.Context, gateway *adminapi.Client, w io.
 	for {
 		width, height := screenSize(w)
 		query := c.query()
-		adminParams(query).text("limit", fmt.Sprint(max(1, height)))
+		query.Limit = max(1, height)
 		sessions, state, err := lookAt(ctx, gateway, query)
 		switch {
 		case ctx.Err() != nil:

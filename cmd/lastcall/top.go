@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/url"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -81,7 +80,7 @@ type topLooked struct {
 	at       time.Time
 }
 
-func (g topGateway) look(from int, query url.Values) tea.Cmd {
+func (g topGateway) look(from int, query adminapi.Query) tea.Cmd {
 	return func() tea.Msg {
 		sessions, state, err := lookAt(g.ctx, g.gateway, query)
 		return topLooked{from, sessions, state, err, time.Now()}
@@ -112,14 +111,14 @@ type topDone struct {
 
 func (g topGateway) drainSession(id string) tea.Cmd {
 	return func() tea.Msg {
-		_, err := g.gateway.DrainSession(g.ctx, id, nil)
+		_, err := g.gateway.DrainSession(g.ctx, id, adminapi.DrainOptions{})
 		return topDone{"draining " + id, err}
 	}
 }
 
 func (g topGateway) drainAll() tea.Cmd {
 	return func() tea.Msg {
-		_, err := g.gateway.Drain(g.ctx, nil)
+		_, err := g.gateway.Drain(g.ctx, adminapi.DrainOptions{})
 		return topDone{"draining all", err}
 	}
 }

@@ -121,9 +121,7 @@ func (m *topModel) look() tea.Cmd {
 	if by.descending != m.reverse {
 		order = "-" + order
 	}
-	query := adminParams{"sort": {order}, "offset": {fmt.Sprint(from)}, "limit": {fmt.Sprint(3 * rows)}}
-	query.text("q", m.filter)
-	return m.gateway.look(from, map[string][]string(query))
+	return m.gateway.look(from, adminapi.Query{Text: m.filter, Sort: order, Offset: from, Limit: 3 * rows})
 }
 
 func (m *topModel) looked(l topLooked) tea.Cmd {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -77,10 +78,10 @@ func NewClient(base *url.URL, bearer string) *Client {
 // Close lets go of the connections that no call is using. The client can still be used.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Sessions asks for the sessions that match, with the parameters of GET /sessions; nil is all.
-func (c *Client) Sessions(ctx context.Context, query url.Values) (*Sessions, error) {
+// Sessions asks for the sessions that match.
+func (c *Client) Sessions(ctx context.Context, query Query) (*Sessions, error) {
 	u := c.base.JoinPath("sessions")
-	u.RawQuery = query.Encode()
+	u.RawQuery = query.values().Encode()
 	return clientAnswer[Sessions](ctx, c, http.MethodGet, u, nil)
 }
 
@@ -97,19 +98,29 @@ func (c *Client) State(ctx context.Context) (*State, error) {
 	return clientAnswer[State](ctx, c, http.MethodGet, c.base.JoinPath("drain"), nil)
 }
 
-// Drain begins a drain, with the parameters of POST /drain, and doesn't wait for it. Without one of
-// sessions, older-than and agent it is of everything.
-func (c *Client) Drain(ctx context.Context, params url.Values) (*Drain, error) {
-	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("drain"), params)
+// Drain begins a drain of everything, and doesn't wait for it. The gateway refuses new sessions until
+// [Client.Resume].
+func (c *Client) Drain(ctx context.Context, options DrainOptions) (*Drain, error) {
+	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("drain"), options.values())
 }
 
-// DrainSession begins the drain of one session, with the parameters of POST /sessions/{id}/drain, and
-// doesn't wait for it.
-func (c *Client) DrainSession(ctx context.Context, id string, params url.Values) (*Drain, error) {
+// DrainPart begins the drain of a part of the sessions, and doesn't wait for it. A part without a field is an
+// error: it would be everything.
+func (c *Client) DrainPart(ctx context.Context, part Part, options DrainOptions) (*Drain, error) {
+	if part == (Part{}) {
+		return nil, errors.New("the part of the sessions to drain is not given")
+	}
+	values := options.values()
+	maps.Copy(values, part.values())
+	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("drain"), values)
+}
+
+// DrainSession begins the drain of one session, and doesn't wait for it.
+func (c *Client) DrainSession(ctx context.Context, id string, options DrainOptions) (*Drain, error) {
 	if err := checkSessionID(id); err != nil {
 		return nil, err
 	}
-	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("sessions", id, "drain"), params)
+	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("sessions", id, "drain"), options.values())
 }
 
 // Resume has the gateway admit sessions again.

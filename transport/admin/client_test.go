@@ -59,7 +59,7 @@ func TestClientAsksWhatItWasToldAndUnderstandsTheAnswer(t *testing.T) {
 	}
 
 	answer = `{"total":7,"phases":{"serving":7},"sessions":[{"id":"x7","waits_for":"agent","received":{"messages":2,"bytes":3}}]}`
-	sessions, err := c.Sessions(ctx, url.Values{"sort": {"-bytes"}, "q": {"a b"}})
+	sessions, err := c.Sessions(ctx, Query{Sort: "-bytes", Text: "a b"})
 	wantAsked("GET /ops/sessions?q=a+b&sort=-bytes")
 	if err != nil || sessions.Total != 7 || sessions.Phases["serving"] != 7 || sessions.Sessions[0].Received != (Flow{2, 3}) {
 		t.Errorf("%+v, %v", sessions, err)
@@ -89,17 +89,24 @@ func TestClientPostsWithTheHeaderThatNoOtherSiteCanSend(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 		fmt.Fprint(w, `{"id":"d1","left":3,"state":"serving"}`)
 	})
-	drain, err := c.Drain(ctx, url.Values{"reason": {"rebalance & go"}, "older-than": {"1h0m0s"}})
+	drain, err := c.DrainPart(ctx, Part{OlderThan: time.Hour}, DrainOptions{Reason: "rebalance & go"})
 	if err != nil || drain.ID != "d1" || drain.Left != 3 {
 		t.Errorf("%+v, %v", drain, err)
 	}
-	if _, err := c.DrainSession(ctx, "x7", nil); err != nil {
+	if _, err := c.DrainSession(ctx, "x7", DrainOptions{Deadline: time.Minute, Grace: new(time.Duration), BatchSize: new(int), BatchInterval: new(time.Duration)}); err != nil {
 		t.Error(err)
 	}
 	if state, err := c.Resume(ctx); err != nil || state.State != actors.Serving {
 		t.Errorf("%+v, %v", state, err)
 	}
-	want := []string{"/ops/drain older-than=1h0m0s&reason=rebalance+%26+go", "/ops/sessions/x7/drain ", "/ops/resume "}
+	if _, err := c.Drain(ctx, DrainOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.DrainPart(ctx, Part{}, DrainOptions{}); err == nil {
+		t.Error("a part that is not given drains")
+	}
+	want := []string{"/ops/drain older-than=1h0m0s&reason=rebalance+%26+go", "/ops/sessions/x7/drain batch-interval=0s&batch-size=0&deadline=1m0s&grace=0s",
+		"/ops/resume ", "/ops/drain "}
 	if !slices.Equal(seen, want) {
 		t.Errorf("posted %q, want %q", seen, want)
 	}
@@ -112,7 +119,7 @@ func TestClientTakesNoPathForAnID(t *testing.T) {
 		if _, err := c.Session(ctx, id); err == nil {
 			t.Errorf("%q: no error", id)
 		}
-		if _, err := c.DrainSession(ctx, id, nil); err == nil {
+		if _, err := c.DrainSession(ctx, id, DrainOptions{}); err == nil {
 			t.Errorf("%q: no error", id)
 		}
 	}
@@ -190,11 +197,11 @@ func TestClientRefusesWhatIsNoAnswer(t *testing.T) {
 		}
 	}
 	c, ctx := clientOf(t, endless)
-	if _, err := c.Sessions(ctx, nil); err == nil || !strings.Contains(err.Error(), "larger than 64 MiB") {
+	if _, err := c.Sessions(ctx, Query{}); err == nil || !strings.Contains(err.Error(), "larger than 64 MiB") {
 		t.Errorf("got %v, want the bound", err)
 	}
 	c, ctx = clientOf(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") })
-	if _, err := c.Sessions(ctx, nil); err == nil || !strings.Contains(err.Error(), "not the answer of a lastcall gateway") {
+	if _, err := c.Sessions(ctx, Query{}); err == nil || !strings.Contains(err.Error(), "not the answer of a lastcall gateway") {
 		t.Errorf("got %v", err)
 	}
 	if err := c.Events(ctx, nil); err == nil || !strings.Contains(err.Error(), `its type is "text/html"`) {
