@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/tmaxmax/go-sse"
 )
 
 // Bounds of what a [Client] takes and waits for.
@@ -221,93 +223,38 @@ func (c *Client) Events(ctx context.Context, handle func(Event) error) error {
 	silent := fmt.Errorf("nothing came from the gateway for %v", c.silence)
 	watchdog := time.AfterFunc(c.silence, func() { cancel(silent) })
 	defer watchdog.Stop()
-	events := eventParser{r: bufio.NewReader(response.Body)}
-	for {
-		watchdog.Reset(c.silence)
-		line, err := events.line()
-		watchdog.Stop() // handle may take its time
-		if err == io.EOF {
-			return ErrStreamEnded
-		}
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
-			}
+	body := watched{response.Body, watchdog, c.silence}
+	for event, err := range sse.Read(body, &sse.ReadConfig{MaxEventSize: maxClientEvent}) {
+		switch cause := context.Cause(ctx); {
+		case err != nil && cause != nil:
+			return cause
+		case errors.Is(err, bufio.ErrTooLong):
+			return errEventTooLarge
+		case err != nil:
 			return fmt.Errorf("read events: %w", err)
-		}
-		event, whole, err := events.take(line)
-		if err != nil {
-			return err
-		}
-		if !whole {
+		case event.Data == "":
 			continue
 		}
-		if err := handle(event); err != nil {
+		if err := handle(Event{Name: event.Type, Data: json.RawMessage(event.Data)}); err != nil {
 			return err
 		}
 	}
+	return ErrStreamEnded
 }
 
-// errEventTooLarge bounds what a line or an event takes of the memory.
+// errEventTooLarge bounds what an event takes of the memory.
 var errEventTooLarge = fmt.Errorf("an event is larger than %d MiB", maxClientEvent>>20)
 
-// eventParser parses server-sent events by section 9.2.6 of the HTML standard. IDs and retry times
-// it leaves out: nobody resumes a stream, whose first event tells everything.
-type eventParser struct {
-	r       *bufio.Reader
-	begun   bool
-	afterCR bool // the last line ended with CR: an LF after it is the same end
-	name    string
-	data    []byte // lines, each with its LF
+// watched is a body whose reads must each bring something in time. What comes between them may take its time.
+type watched struct {
+	io.Reader
+	watchdog *time.Timer
+	timeout  time.Duration
 }
 
-// line reads to the next CR, LF or CRLF. It doesn't wait for what comes after a CR.
-func (p *eventParser) line() ([]byte, error) {
-	var line []byte
-	for {
-		b, err := p.r.ReadByte()
-		if err != nil {
-			return nil, err // a line that has no end is part of no event
-		}
-		afterCR := p.afterCR
-		p.afterCR = b == '\r'
-		switch {
-		case b == '\n' && afterCR:
-		case b == '\n', b == '\r':
-			if !p.begun {
-				p.begun = true
-				line = bytes.TrimPrefix(line, []byte("\ufeff"))
-			}
-			return line, nil
-		case len(line) == maxClientEvent:
-			return nil, errEventTooLarge
-		default:
-			line = append(line, b)
-		}
-	}
-}
-
-// take adds a line. An empty one makes the event whole, if it has data.
-func (p *eventParser) take(line []byte) (event Event, whole bool, err error) {
-	if len(line) == 0 {
-		event = Event{Name: p.name, Data: json.RawMessage(bytes.TrimSuffix(p.data, []byte("\n")))}
-		whole = p.data != nil
-		p.name, p.data = "", nil
-		if event.Name == "" {
-			event.Name = "message"
-		}
-		return event, whole, nil
-	}
-	field, value, _ := bytes.Cut(line, []byte(":")) // a comment has no name
-	value = bytes.TrimPrefix(value, []byte(" "))
-	switch string(field) {
-	case "event":
-		p.name = string(value)
-	case "data":
-		if len(p.data)+len(value) >= maxClientEvent {
-			return Event{}, false, errEventTooLarge
-		}
-		p.data = append(append(p.data, value...), '\n')
-	}
-	return Event{}, false, nil
+// Read implements [io.Reader].
+func (w watched) Read(p []byte) (int, error) {
+	w.watchdog.Reset(w.timeout)
+	defer w.watchdog.Stop()
+	return w.Reader.Read(p)
 }

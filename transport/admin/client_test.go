@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -286,89 +284,46 @@ func TestASlowReaderOfEventsIsNoSilence(t *testing.T) {
 	}
 }
 
-// parsedEvents are the events of a text, and why they ended.
-func parsedEvents(r io.Reader) (events []Event, err error) {
-	p := eventParser{r: bufio.NewReader(r)}
-	for {
-		line, err := p.line()
-		if err != nil {
-			return events, err
-		}
-		event, whole, err := p.take(line)
-		if err != nil {
-			return events, err
-		}
-		if whole {
-			events = append(events, event)
-		}
-	}
-}
-
-// The examples of section 9.2.6 of the HTML standard are among them.
+// The examples of section 9.2.6 of the HTML standard are among them. What has no data is no event of a gateway's.
 func TestEventsAreParsedByTheHTMLStandard(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
-		{"data: YHOO\ndata: +2\ndata: 10\n\n", "message=YHOO\n+2\n10"},
-		{": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n", "message=first event|message=second event|message= third event"},
-		{"data\n\ndata\ndata\n\ndata:", "message=|message=\n"},
-		{"data:test\n\ndata: test\n\n", "message=test|message=test"},
-		{"event: a\r\ndata: 1\r\n\r\nevent: b\rdata: 2\r\rdata: 3\n\n", "a=1|b=2|message=3"},
+		{"data: YHOO\ndata: +2\ndata: 10\n\n", "=YHOO\n+2\n10"},
+		{": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n", "=first event|=second event|= third event"},
+		{"data\n\ndata:", ""},
+		{"data:test\n\ndata: test\n\n", "=test|=test"},
+		{"event: a\r\ndata: 1\r\n\r\nevent: b\rdata: 2\r\rdata: 3\n\n", "a=1|b=2|=3"},
 		{"\ufeffevent: a\ndata: 1\n\n", "a=1"},
-		{"event: none\n\ndata: 1\n\n", "message=1"},
+		{"event: none\n\ndata: 1\n\n", "=1"},
 		{"retry: 5\nwhatever: x\nevent: a\nevent: b\ndata: :1: 2\n\n", "b=:1: 2"},
 		{"event: cut\ndata: short", ""},
 		{"event: cut\ndata: short\n", ""},
 	} {
-		for _, r := range []io.Reader{strings.NewReader(test.text), iotest.OneByteReader(strings.NewReader(test.text))} {
-			events, err := parsedEvents(r)
-			var got []string
-			for _, e := range events {
-				got = append(got, e.Name+"="+string(e.Data))
-			}
-			if strings.Join(got, "|") != test.want || err != io.EOF {
-				t.Errorf("%q: got %q, %v, want %q", test.text, got, err, test.want)
-			}
+		c, ctx := streamOf(t, test.text)
+		var got []string
+		err := c.Events(ctx, func(e Event) error {
+			got = append(got, e.Name+"="+string(e.Data))
+			return nil
+		})
+		if strings.Join(got, "|") != test.want || err != ErrStreamEnded {
+			t.Errorf("%q: got %q, %v, want %q", test.text, got, err, test.want)
 		}
 	}
-}
-
-// What ends with CR is dispatched at once: the LF may never come.
-func TestEventIsNotHeldBackByWhatMayFollowACR(t *testing.T) {
-	r, w := io.Pipe()
-	defer w.Close()
-	go func() { _, _ = io.WriteString(w, "data: 1\r\r") }()
-	p := eventParser{r: bufio.NewReader(r)}
-	for range 2 {
-		line, err := p.line()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if event, whole, _ := p.take(line); whole && string(event.Data) != "1" {
-			t.Errorf("got %q", event.Data)
-		}
-	}
-}
-
-// forever repeats a text, and counts what was read of it.
-type forever struct {
-	text string
-	n    int
-}
-
-func (f *forever) Read(p []byte) (int, error) {
-	n := 0
-	for n+len(f.text) <= len(p) {
-		n += copy(p[n:], f.text)
-	}
-	f.n += n
-	return n, nil
 }
 
 func TestEventsAreBounded(t *testing.T) {
 	for _, text := range []string{"x", "data:" + strings.Repeat("x", 90) + "\n"} {
-		endless := &forever{text: text}
-		events, err := parsedEvents(endless)
-		if !errors.Is(err, errEventTooLarge) || len(events) != 0 || endless.n > maxClientEvent*5/4 {
-			t.Errorf("%.10s…: got %d events, %v after %d bytes", text, len(events), err, endless.n)
+		c, ctx := clientOf(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			for piece := []byte(strings.Repeat(text, 1000)); r.Context().Err() == nil; {
+				if _, err := w.Write(piece); err != nil {
+					return
+				}
+			}
+		})
+		events := 0
+		err := c.Events(ctx, func(Event) error { events++; return nil })
+		if !errors.Is(err, errEventTooLarge) || events != 0 {
+			t.Errorf("%.10s…: got %d events, %v", text, events, err)
 		}
 	}
 }
