@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// deployment holds the files that "lastcall example" prints. Tests parse them, and run the proxies with
-// theirs.
+// deployment holds the files that "lastcall example" prints. Tests parse them, and run the proxies and
+// Prometheus with theirs.
 //
 //go:embed deploy
 var deployment embed.FS
@@ -19,17 +19,21 @@ var exampleFiles = map[string][]string{
 	"nginx":      {"nginx.conf"},
 	"haproxy":    {"haproxy.cfg"},
 	"compose":    {"compose.yaml"},
+
+	"prometheus-rules": {"prometheus-rules.yaml"},
 }
 
-// exampleCmd prints the configuration of a platform or a proxy.
+// exampleCmd prints the configuration of a platform, a proxy or a monitoring system.
 type exampleCmd struct {
-	Platform string `arg:"" enum:"systemd,kubernetes,nginx,haproxy,compose" help:"systemd, kubernetes, nginx, haproxy or compose."`
+	Platform string `arg:"" enum:"systemd,kubernetes,nginx,haproxy,compose,prometheus-rules" help:"systemd, kubernetes, nginx, haproxy, compose or prometheus-rules."`
 }
 
 // Help is shown by "lastcall example --help".
 func (*exampleCmd) Help() string {
 	return `It prints a configuration to begin with, and says in comments what to heed. The configuration of
 systemd is two files, each after a line with its name.
+
+prometheus-rules is alerts with a runbook for each.
 
 Example:
   lastcall example nginx > /etc/nginx/conf.d/lastcall.conf`
