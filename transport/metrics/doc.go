@@ -3,7 +3,8 @@
 // The gateway does not know this package. Events come from the supervisor's event stream, the present state
 // from its snapshot, and the rest from decorators around what a [transport.Handler] is given. No label has
 // a value that a client or an agent chooses: a value outside a closed set is "other". All series of these
-// sets are there from the beginning, so that the first event shows in a rate.
+// sets are there from the beginning, so that the first event shows in a rate. Agents are called as
+// configuration and grants call them; an agent's series are there from its first session on.
 //
 // Histograms are native ones where Prometheus asks for them. The metrics process_… and go_… are served too.
 // Where the admin listener wants a token, Prometheus sends it with this in its scrape config:
@@ -17,6 +18,10 @@
 //
 //	lastcall_agent_fields_dropped_total (counter)
 //	    Fields of agents' messages that clients did not get: the contract does not have them.
+//
+//	lastcall_agent_stop_duration_seconds (histogram)
+//	    agent
+//	    How long agents took to end the streams of sessions that were stopped. The first 20 agents have their names; any other is other.
 //
 //	lastcall_agent_streams (gauge)
 //	    Streams on these connections.
@@ -141,6 +146,11 @@
 //	    kind: other, runHTTPRequest, runMCPTool, trackLlmCallForSelfHosted
 //	    result: cancelled, error, ok, panic, timeout
 //	    Tool calls that have ended. error: also one whose answer says so.
+//
+//	lastcall_tool_http_calls_total (counter)
+//	    method: DELETE, GET, HEAD, PATCH, POST, PUT, other
+//	    status: 2xx, 3xx, 4xx, 5xx, none, other
+//	    Calls of runHTTPRequest that have ended, by the class of the answer's status; none: there was no answer.
 //
 //	lastcall_tools_unavailable_total (counter)
 //	    Tools, or parts of them, that a session could not open and went on without.

@@ -58,7 +58,7 @@ func labels(family *dto.MetricFamily) []string {
 	all := make([]string, 0, len(names))
 	for _, name := range names {
 		text := name
-		if family.GetName() != "lastcall_build_info" { // whose values are the program's
+		if family.GetName() != "lastcall_build_info" && name != "agent" { // whose values are the program's, and the agents'
 			text += ": " + strings.Join(values[name], ", ")
 		}
 		all = append(all, text)

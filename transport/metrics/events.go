@@ -16,7 +16,8 @@ func (m *Metrics) Observe(event any) {
 	switch e := event.(type) {
 	case actors.SessionStarted:
 		m.opened.with(e.Kind, e.Transport).Inc()
-		m.enter(e.ID, e.At)
+		m.agents.begin(e.AgentName)
+		m.enter(e.ID, e.AgentName, e.At)
 	case actors.SessionPhase:
 		m.phaseOver(m.move(e.ID, e.Phase, e.At))
 	case actors.SessionStopped:
@@ -48,10 +49,13 @@ func (m *Metrics) sessionStopped(e actors.SessionStopped) {
 }
 
 // phaseOver takes a phase that a session has left.
-func (m *Metrics) phaseOver(phase actors.Phase, lasted time.Duration) {
-	switch phase {
+func (m *Metrics) phaseOver(left stay, lasted time.Duration) {
+	switch left.phase {
 	case actors.PhaseOpening, actors.PhaseStopping, actors.PhaseClosing:
-		m.phaseSeconds.with(phase.String()).Observe(lasted.Seconds())
+		m.phaseSeconds.with(left.phase.String()).Observe(lasted.Seconds())
+	}
+	if left.phase == actors.PhaseStopping {
+		m.agents.stopped(left.agent, lasted.Seconds())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -137,6 +138,8 @@ func (tool) Run(ctx context.Context, action *dap.Action) (*dap.ActionResponse, e
 		return textAnswer("the MCP tool failed"), nil
 	case "nothing":
 		return nil, nil
+	case "status":
+		return &dap.ActionResponse{ResponseType: &dap.ActionResponse_HttpResponse{HttpResponse: &dap.HttpResponse{StatusCode: rand.Int32()}}}, nil
 	case "panics":
 		panic("in Tool.Run")
 	case "waits":

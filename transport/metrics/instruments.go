@@ -19,14 +19,16 @@ type instruments struct {
 	drains                          vec[prometheus.Counter]
 	drainSeconds, drainPhaseSeconds vec[prometheus.Observer]
 
-	toolCalls, toolsUnavailable vec[prometheus.Counter]
-	fieldsDropped               vec[prometheus.Counter]
-	toolSeconds                 vec[prometheus.Observer]
+	toolCalls, httpCalls, toolsUnavailable vec[prometheus.Counter]
+	fieldsDropped                          vec[prometheus.Counter]
+	toolSeconds                            vec[prometheus.Observer]
 
 	leasesAcquired, leasesLost, releaseFailures vec[prometheus.Counter]
 	leasesHeld                                  vec[prometheus.Gauge]
 
 	authorizationSeconds vec[prometheus.Observer]
+
+	agents *agents
 }
 
 func newInstruments(r *registrar, sessions label) instruments {
@@ -45,6 +47,7 @@ func newInstruments(r *registrar, sessions label) instruments {
 
 		toolCalls:        r.counter("tool_calls_total", "Tool calls that have ended. error: also one whose answer says so.", kinds(), label{"result", []string{ok, failed, timedOut, cancelled, panicked}}),
 		toolSeconds:      r.seconds("tool_call_duration_seconds", "How long tool calls took.", calls(), kinds()),
+		httpCalls:        r.counter("tool_http_calls_total", "Calls of runHTTPRequest that have ended, by the class of the answer's status; none: there was no answer.", methods(), statusClasses()),
 		fieldsDropped:    r.counter("agent_fields_dropped_total", "Fields of agents' messages that clients did not get: the contract does not have them."),
 		toolsUnavailable: r.counter("tools_unavailable_total", "Tools, or parts of them, that a session could not open and went on without."),
 
@@ -54,6 +57,8 @@ func newInstruments(r *registrar, sessions label) instruments {
 		releaseFailures: r.counter("lease_release_failures_total", "Leases that could not be released; the store frees them by itself."),
 
 		authorizationSeconds: r.seconds("authorization_duration_seconds", "How long it took to authorize requests. cancelled: whoever asked has gone.", calls(), label{"result", []string{allowed, denied, unavailable, cancelled}}),
+
+		agents: newAgents(r),
 	}
 }
 

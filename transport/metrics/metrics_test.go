@@ -375,6 +375,9 @@ func TestHostileInputsAddNoSeries(t *testing.T) {
 		}, nil
 	}
 	m := open(t, options)
+	for range metrics.MaxAgents {
+		m.Observe(actors.SessionStarted{ID: noise(), Info: actors.Info{AgentName: noise()}})
+	}
 	before := scraped(t, m).names()
 	for range 1000 {
 		hostile(m)
@@ -400,6 +403,7 @@ func hostile(m *metrics.Metrics) {
 	for _, timed := range m.Tools([]relay.Tool{tool{}}) {
 		_, _ = timed.Run(context.Background(), runMCP("fails-"+noise()))
 		_, _ = timed.Run(context.Background(), &dap.Action{RequestID: "fails-" + noise()})
+		_, _ = timed.Run(context.Background(), runHTTP("status-"+noise()))
 	}
 	_, _ = m.Leaser(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: errors.New(noise())}}).Acquire(context.Background(), noise(), func(error) {})
 }

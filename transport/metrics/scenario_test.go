@@ -181,6 +181,7 @@ func calls(h *house, want figures) {
 		want[`lastcall_tool_call_duration_seconds_count{kind="`+kind+`"}`] += took[0]
 		want[`lastcall_tool_call_duration_seconds_sum{kind="`+kind+`"}`] += took[1]
 	}
+	want[`lastcall_tool_http_calls_total{method="other",status="none"}`] += 4 // without a method, and without an HTTP answer or with its error
 	want[`lastcall_panics_total{where="tool"}`]++
 	want[`lastcall_sessions_opened_total{kind="dap",transport="websocket"}`] += 2
 	want[`lastcall_sessions_ended_total{code="1000",outcome="client_gone"}`]++
@@ -349,6 +350,10 @@ func (f figures) lasted(outcome string, sessions, seconds float64) {
 func (f figures) phased(phase string, sessions, seconds float64) {
 	f[`lastcall_session_phase_duration_seconds_count{phase="`+phase+`"}`] += sessions
 	f[`lastcall_session_phase_duration_seconds_sum{phase="`+phase+`"}`] += seconds
+	if phase == "stopping" { // all at an agent without a name
+		f[`lastcall_agent_stop_duration_seconds_count{agent="other"}`] += sessions
+		f[`lastcall_agent_stop_duration_seconds_sum{agent="other"}`] += seconds
+	}
 }
 
 func (f figures) passed(received, sent float64) {

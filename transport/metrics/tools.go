@@ -29,7 +29,10 @@ type tool struct {
 // Run implements [relay.Tool].
 func (t *tool) Run(ctx context.Context, action *dap.Action) (answer *dap.ActionResponse, err error) {
 	began, result := time.Now(), panicked // until it has returned
-	defer func() { t.metrics.called(kind(action), result, time.Since(began)) }()
+	defer func() {
+		t.metrics.called(kind(action), result, time.Since(began))
+		t.metrics.httpCalled(action, answer)
+	}()
 	answer, err = t.Tool.Run(ctx, action)
 	result = callResult(ctx, answer, err)
 	return answer, err
