@@ -21,11 +21,12 @@ var exampleFiles = map[string][]string{
 	"compose":    {"compose.yaml"},
 
 	"prometheus-rules": {"prometheus-rules.yaml"},
+	"grafana":          {"grafana.json"},
 }
 
 // exampleCmd prints the configuration of a platform, a proxy or a monitoring system.
 type exampleCmd struct {
-	Platform string `arg:"" enum:"systemd,kubernetes,nginx,haproxy,compose,prometheus-rules" help:"systemd, kubernetes, nginx, haproxy, compose or prometheus-rules."`
+	Platform string `arg:"" enum:"systemd,kubernetes,nginx,haproxy,compose,prometheus-rules,grafana" help:"systemd, kubernetes, nginx, haproxy, compose, prometheus-rules or grafana."`
 }
 
 // Help is shown by "lastcall example --help".
@@ -33,7 +34,7 @@ func (*exampleCmd) Help() string {
 	return `It prints a configuration to begin with, and says in comments what to heed. The configuration of
 systemd is two files, each after a line with its name.
 
-prometheus-rules is alerts with a runbook for each.
+prometheus-rules is alerts with a runbook for each, grafana a dashboard.
 
 Example:
   lastcall example nginx > /etc/nginx/conf.d/lastcall.conf`

@@ -51,7 +51,7 @@ type cli struct {
 	Bench    benchCmd    `cmd:"" help:"Measure a gateway under load."`
 
 	Healthcheck healthcheckCmd `cmd:"" help:"Ask whether a gateway is ready, for images without curl."`
-	Example     exampleCmd     `cmd:"" help:"Print a configuration for systemd, Kubernetes, a proxy or Prometheus."`
+	Example     exampleCmd     `cmd:"" help:"Print a configuration for systemd, Kubernetes, a proxy, Prometheus or Grafana."`
 	Completion  completionCmd  `cmd:"" help:"Print a completion script for a shell."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
