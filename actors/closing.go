@@ -32,29 +32,39 @@ func (e *ClosedError) Error() string {
 	return fmt.Sprintf("client closed with %d %q", e.Code, e.Reason)
 }
 
-// Fault is an error that the client is told: it ends the session with this close code and reason.
-// The reason helps the client and names nothing internal; it is cut to [MaxReason] bytes. Err is
-// for the log alone.
-type Fault struct {
+// CloseError is an error that ends a session with a close code and a reason for the client. The reason is cut to
+// [MaxReason] bytes; it helps the client and names nothing internal.
+type CloseError struct {
 	Code   int
 	Reason string
-	Err    error
+	Err    error // for the log alone. Nil: there is nothing more to say
+	Side   Side  // which failed
 }
 
-func (f *Fault) Error() string {
-	if f.Err == nil {
-		return fmt.Sprintf("%s (close code %d)", f.Reason, f.Code)
+// Side is a side of a session.
+type Side uint8
+
+// The sides of a session.
+const (
+	SideGateway Side = iota
+	SideClient
+	SideAgent
+)
+
+func (e *CloseError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("%s (close code %d)", e.Reason, e.Code)
 	}
-	return fmt.Sprintf("%s (close code %d): %v", f.Reason, f.Code, f.Err)
+	return fmt.Sprintf("%s (close code %d): %v", e.Reason, e.Code, e.Err)
 }
 
 // Unwrap returns what is for the log alone.
-func (f *Fault) Unwrap() error { return f.Err }
+func (e *CloseError) Unwrap() error { return e.Err }
 
-// Outcome is how the fault ends a session: [Refused] where the client asked for what is not allowed or
+// Outcome is how the error ends a session: [Refused] where the client asked for what is not allowed or
 // not to be had here, else [Failed].
-func (f *Fault) Outcome() Outcome {
-	switch f.Code {
+func (e *CloseError) Outcome() Outcome {
+	switch e.Code {
 	case ClosePolicy, CloseTryAgainLater, CloseUnauthorized, CloseForbidden, CloseInvalidInput:
 		return Refused
 	}

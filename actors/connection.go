@@ -47,7 +47,7 @@ type Connection struct {
 // longer.
 //
 // The outcome is [Completed] where f returns nil untold, [Drained] where it returns nil or its context's
-// error after it was told, [ClientGone] for a [*ClosedError], and else [Failed], or what a [*Fault] says.
+// error after it was told, [ClientGone] for a [*ClosedError], and else [Failed], or what a [*CloseError] says.
 //
 // Run fails with [ErrTicketVoid] or [ErrClosed], without calling f, where there is no session to be had:
 // the caller then closes the connection.
@@ -68,7 +68,7 @@ func (t *Ticket) begin(c Connection) (*connectionTask, *actor.PID, error) {
 	var connection *connectionTask
 	answer, err := t.start(c.info(), func(p Place) Member {
 		connection = &connectionTask{newTask(p.ID, p.Supervisor, parent, p.Context)}
-		connection.cut, connection.values = c.Cut, p.Context
+		connection.cut, connection.values, connection.agentName = c.Cut, p.Context, c.AgentName
 		connection.end.Workflow = CutText(c.Workflow, MaxWorkflow)
 		return connection
 	})

@@ -85,7 +85,7 @@ func TestHowAConnectionEnds(t *testing.T) {
 		"broken":              {returns(broken), actors.Failed, 0, broken},
 		"a context error":     {returns(context.Canceled), actors.Failed, 0, context.Canceled},
 		"closed by client":    {returns(fmt.Errorf("read: %w", &actors.ClosedError{Code: 1000})), actors.ClientGone, 1000, nil},
-		"refused by a fault":  {returns(&actors.Fault{Code: 1013, Reason: "busy"}), actors.Refused, 1013, nil},
+		"refused by an error": {returns(&actors.CloseError{Code: 1013, Reason: "busy"}), actors.Refused, 1013, nil},
 		"drained":             {afterwards(nil), actors.Drained, 0, nil},
 		"drained, closed":     {afterwards(&actors.ClosedError{Code: 1001}), actors.Drained, 1001, nil},
 		"drained, ctx's err":  {untilTold, actors.Drained, 0, nil},

@@ -18,20 +18,29 @@ type SessionStarted struct {
 // SessionPhase says that a session has come to another phase. For the first and the last there are
 // [SessionStarted] and [SessionStopped].
 type SessionPhase struct {
-	ID       string
-	Workflow string
-	Phase    Phase
-	At       time.Time
-	Context  context.Context // carries [Session].Context's values, and never ends
+	ID        string
+	Workflow  string
+	AgentName string
+	Phase     Phase
+	Left      PhaseSpan // the one before
+	At        time.Time
+	Context   context.Context // carries [Session].Context's values, and never ends
+}
+
+// PhaseSpan is how long a session was in a phase.
+type PhaseSpan struct {
+	Phase  Phase
+	Lasted time.Duration
 }
 
 // SessionStopped says that nothing is left of a session.
 type SessionStopped struct {
 	SessionReport
 	Info
-	Code      int    // the close code the client was told, or told us; 0 where the connection was lost or cut
-	Reason    string // the close frame's reason
-	Err       error  // what went wrong, for the log alone; a [*PanicError] carries its stack
+	Left      PhaseSpan // the last phase
+	Code      int       // the close code the client was told, or told us; 0 where the connection was lost or cut
+	Reason    string    // the close frame's reason
+	Err       error     // what went wrong, for the log alone; a [*PanicError] carries its stack
 	Traffic   Traffic
 	ToolCalls int
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
+
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/actorstest"
 	"github.com/lastcall-go/lastcall/actors/relay"

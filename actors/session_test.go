@@ -51,11 +51,11 @@ func TestHowTheAgentGoesIsToldToTheClient(t *testing.T) {
 	}{
 		"in order":           {io.EOF, "1000 ", actors.Completed, false},
 		"unavailable":        {relay.AgentUnavailable(errors.New("10.0.0.1: refused")), "1001 agent unavailable", actors.Failed, true},
-		"quota":              {&actors.Fault{Code: 1008, Reason: "usage quota exceeded"}, "1008 usage quota exceeded", actors.Refused, true},
-		"fault":              {&actors.Fault{Code: 1011, Reason: "agent error: INTERNAL"}, "1011 agent error: INTERNAL", actors.Failed, true},
-		"invalid input":      {&actors.Fault{Code: 4400, Reason: "no such goal"}, "4400 no such goal", actors.Refused, true},
-		"long reason":        {&actors.Fault{Code: 4400, Reason: long}, "4400 " + long[:122], actors.Refused, true},
-		"reason is no UTF-8": {&actors.Fault{Code: 4400, Reason: "bad \xff"}, "4400 bad \ufffd", actors.Refused, true},
+		"quota":              {&actors.CloseError{Code: 1008, Reason: "usage quota exceeded"}, "1008 usage quota exceeded", actors.Refused, true},
+		"close error":        {&actors.CloseError{Code: 1011, Reason: "agent error: INTERNAL"}, "1011 agent error: INTERNAL", actors.Failed, true},
+		"invalid input":      {&actors.CloseError{Code: 4400, Reason: "no such goal"}, "4400 no such goal", actors.Refused, true},
+		"long reason":        {&actors.CloseError{Code: 4400, Reason: long}, "4400 " + long[:122], actors.Refused, true},
+		"reason is no UTF-8": {&actors.CloseError{Code: 4400, Reason: "bad \xff"}, "4400 bad \ufffd", actors.Refused, true},
 		"something internal": {errors.New("dial 10.0.0.1: secret"), "1011 internal error", actors.Failed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestHowTheClientGoesIsWhatTheAgentIsStoppedWith(t *testing.T) {
 		"closed 4000":    {&actors.ClosedError{Code: 4000}, "WORKHORSE_WEBSOCKET_PING_FAILED", "", actors.ClientGone},
 		"lost":           {io.ErrUnexpectedEOF, "WORKHORSE_WEBSOCKET_PING_FAILED", "", actors.ClientGone},
 		"silent":         {relay.ErrSilent, "WORKHORSE_WEBSOCKET_PONG_TIMEOUT", "", actors.ClientGone},
-		"faulty":         {&actors.Fault{Code: 1007, Reason: "not JSON"}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1007 not JSON", actors.Failed},
-		"too big":        {&actors.Fault{Code: 1009}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1009 ", actors.Failed},
+		"invalid":        {&actors.CloseError{Code: 1007, Reason: "not JSON"}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1007 not JSON", actors.Failed},
+		"too big":        {&actors.CloseError{Code: 1009}, "WORKHORSE_WEBSOCKET_PING_FAILED", "1009 ", actors.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
@@ -215,7 +215,7 @@ func TestAnAgentThatCannotBeOpened(t *testing.T) {
 		outcome actors.Outcome
 	}{
 		"unavailable": {relay.AgentUnavailable(errors.New("refused")), "1001 agent unavailable", actors.Failed},
-		"refuses":     {&actors.Fault{Code: 4400, Reason: "no"}, "4400 no", actors.Refused},
+		"refuses":     {&actors.CloseError{Code: 4400, Reason: "no"}, "4400 no", actors.Refused},
 		"internal":    {errors.New("no route"), "1011 internal error", actors.Failed},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -237,6 +237,7 @@ type Stopped struct {
 	Reason   string
 	Err      error
 
+	Left      PhaseSpan // the last phase before [PhaseStopped]
 	ToolCalls int
 	BadInput  map[BadInput]int
 }
@@ -306,16 +307,20 @@ func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 	delete(s.sessions, c.id)
 	s.leave(c.principal)
 	c.letGo()
-	traffic := c.standing().Traffic
-	s.traffic.Add(traffic)
+	standing := c.standing()
+	s.traffic.Add(standing.Traffic)
+	if standing.Phase != PhaseStopped { // the session was given up, or leaves it to us
+		m.Left = PhaseSpan{standing.Phase, time.Since(standing.Since)}
+	}
 	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{
 		SessionReport: report,
 		Info:          c.info,
+		Left:          m.Left,
 		Code:          m.Code,
 		Reason:        m.Reason,
 		Err:           m.Err,
-		Traffic:       traffic,
+		Traffic:       standing.Traffic,
 		ToolCalls:     m.ToolCalls,
 		BadInput:      m.BadInput,
 	})

@@ -17,6 +17,7 @@ type task struct {
 	spawned    func(context.Context) error // run on a goroutine of the task's own. nil: the caller runs it
 	cut        func()                      // cuts the connection at a kill. nil: there is none
 	parent     context.Context             // done when a connection's client has gone
+	agentName  string                      // of a connection
 	values     context.Context             // for the events of a connection. nil: its phases are not told
 	engine     *actor.Engine
 
@@ -96,13 +97,17 @@ func (t *task) kill(m Stop) {
 }
 
 func (t *task) move(to Phase) {
-	if t.now.Load().Phase == to {
+	was := t.now.Load()
+	if was.Phase == to {
 		return
 	}
 	is := &phase{to, time.Now()}
 	t.now.Store(is)
 	if t.values != nil {
-		t.engine.BroadcastEvent(SessionPhase{ID: t.end.ID, Workflow: t.end.Workflow, Phase: to, At: is.since, Context: t.values})
+		t.engine.BroadcastEvent(SessionPhase{
+			ID: t.end.ID, Workflow: t.end.Workflow, AgentName: t.agentName, Phase: to,
+			Left: PhaseSpan{was.Phase, is.since.Sub(was.since)}, At: is.since, Context: t.values,
+		})
 	}
 }
 
@@ -161,8 +166,8 @@ func (t *task) returned(err error) {
 
 func (t *task) fail(err error) {
 	t.end.Outcome, t.end.Err = Failed, err
-	var fault *Fault
-	if errors.As(err, &fault) {
-		t.end.Outcome, t.end.Code, t.end.Reason = fault.Outcome(), fault.Code, CutText(fault.Reason, MaxReason)
+	var closeErr *CloseError
+	if errors.As(err, &closeErr) {
+		t.end.Outcome, t.end.Code, t.end.Reason = closeErr.Outcome(), closeErr.Code, CutText(closeErr.Reason, MaxReason)
 	}
 }

@@ -250,7 +250,7 @@ func TestPrepareMayChangeOrRefuseTheStart(t *testing.T) {
 		changed.Serve()
 		changed.Has("lease on w2 taken")
 		refused.Prepare = func(*dap.StartWorkflowRequest) error {
-			return &actors.Fault{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
+			return &actors.CloseError{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
 		}
 		refused.Start()
 		if got := refused.EndsAs(actors.Refused); got.Code != 3003 || got.Reason != "workflow not allowed" || refused.Count("agent") != 0 {

@@ -104,7 +104,10 @@ func TestASessionShowsItsPhasesAndWhomItWaitsFor(t *testing.T) {
 		time.Sleep(time.Minute)
 		phases := actorstest.Heard[actors.SessionPhase](h)
 		at := func(phase actors.Phase, after time.Duration) actors.SessionPhase {
-			return actors.SessionPhase{ID: s.ID, Workflow: "w1", Phase: phase, At: h.Began.Add(after), Context: context.Background()}
+			return actors.SessionPhase{
+				ID: s.ID, Workflow: "w1", Phase: phase, At: h.Began.Add(after), Context: context.Background(),
+				Left: actors.PhaseSpan{Phase: phase - 1, Lasted: time.Second},
+			}
 		}
 		if want := []actors.SessionPhase{at(actors.PhaseServing, time.Second), at(actors.PhaseStopping, 2*time.Second), at(actors.PhaseClosing, 3*time.Second)}; !slices.Equal(phases, want) {
 			t.Errorf("got  %+v\nwant %+v", phases, want)

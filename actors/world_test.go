@@ -477,7 +477,7 @@ func (g *guest) useRelay(ticket *actors.Ticket) {
 			panic("in Prepare")
 		}
 		if n.fails == "prepare" {
-			return &actors.Fault{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
+			return &actors.CloseError{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
 		}
 		return nil
 	}
@@ -535,7 +535,7 @@ func (g *guest) doRelay(what string) {
 	case "silence":
 		s.Client.End(relay.ErrSilent)
 	case "garbage":
-		s.Client.End(&actors.Fault{Code: 1007, Reason: "not JSON"})
+		s.Client.End(&actors.CloseError{Code: 1007, Reason: "not JSON"})
 	case "leave":
 		s.Client.End(&actors.ClosedError{Code: 1000})
 	case "vanish":

@@ -366,9 +366,9 @@ func (c *trappedClient) Send(action relay.Message) error {
 	return c.ws.Write(c.life, websocket.MessageBinary, message)
 }
 
-func (c *trappedClient) Close(code int, reason string) error {
+func (c *trappedClient) Close(end actors.CloseError) error {
 	c.trap.at("client.Close")
-	return c.ws.Close(websocket.StatusCode(code), reason)
+	return c.ws.Close(websocket.StatusCode(end.Code), end.Reason)
 }
 
 func (c *trappedClient) Abort() {

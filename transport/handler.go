@@ -119,11 +119,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	parts.Client, parts.Transport = client, "websocket"
 	if _, err := relay.Start(ticket, parts); err != nil {
 		h.refused(httpsession.RefusedDraining)
-		_ = client.Close(actors.CloseGoingAway, actors.DefaultReason)
+		_ = client.Close(actors.CloseError{Code: actors.CloseGoingAway, Reason: actors.DefaultReason})
 	}
 }
 
-// notUpgraded tells of a request that didn't become a WebSocket. A fault of the server's own is logged
+// notUpgraded tells of a request that didn't become a WebSocket. An error of the server's own is logged
 // once: it meets every request.
 func (h *Handler) notUpgraded(err error) {
 	h.refused(httpsession.RefusedHandshake)
@@ -197,19 +197,15 @@ func (h *Handler) prepare(granted *grant.Grant, start *dap.StartWorkflowRequest)
 	case start.WorkflowID == "":
 		start.WorkflowID = granted.WorkflowID
 	default:
-		return &actors.Fault{Code: actors.CloseForbidden, Reason: "workflow not allowed"}
+		return &actors.CloseError{Code: actors.CloseForbidden, Reason: "workflow not allowed", Side: actors.SideClient}
 	}
 	start.ClientCapabilities = Capabilities(start.ClientCapabilities, granted.Capabilities,
 		orDefault(h.ClientCapabilities, DefaultClientCapabilities), orDefault(h.ServerCapabilities, DefaultServerCapabilities))
 	if proto.Size(&dap.ClientEvent{Response: &dap.ClientEvent_StartRequest{StartRequest: start}}) > codec.MaxMessage {
-		return &actors.Fault{Code: actors.CloseTooBig, Reason: startTooBig}
+		return &actors.CloseError{Code: actors.CloseTooBig, Reason: "start request over 4 MiB", Side: actors.SideClient}
 	}
 	return nil
 }
-
-// startTooBig is what the client is told of a startRequest that is over the limit with what the agent is
-// told besides.
-const startTooBig = "start request over 4 MiB"
 
 func orDefault(list []string, byDefault func() []string) []string {
 	if list == nil {

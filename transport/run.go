@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
-	"github.com/lastcall-go/lastcall/transport/agentpool"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
@@ -72,7 +70,7 @@ func (c *runClient) Receive() (relay.Message, error) {
 func (c *runClient) Send(message relay.Message) error {
 	action := new(dap.Action)
 	if err := message.Decode(action); err != nil {
-		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
+		return &actors.CloseError{Code: actors.CloseInternal, Reason: "internal error", Err: err}
 	}
 	if action.GetNewCheckpoint() == nil {
 		return c.decline(action)
@@ -151,12 +149,12 @@ func (c *runClient) allow() error {
 
 // Close implements [relay.Client]: the response ends, with a status of its own if nothing was
 // written yet.
-func (c *runClient) Close(code int, reason string) error {
+func (c *runClient) Close(end actors.CloseError) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if !c.begun && !c.over {
 		c.begun = true
-		answerRun(c.w, code, reason)
+		answerRun(c.w, end)
 	}
 	c.over = true
 	c.end.Do(func() { close(c.done) })
@@ -199,14 +197,14 @@ func (c *runClient) serve() {
 }
 
 // answerRun tells in a status what a client would be told in a close frame.
-func answerRun(w http.ResponseWriter, code int, reason string) {
+func answerRun(w http.ResponseWriter, end actors.CloseError) {
 	status := http.StatusInternalServerError
-	switch code {
+	switch end.Code {
 	case actors.CloseNormal:
 		status = http.StatusOK
 	case actors.CloseGoingAway:
 		status = http.StatusServiceUnavailable
-		if reason == relay.ReasonAgentUnavailable {
+		if end.Side == actors.SideAgent {
 			status = http.StatusBadGateway
 		}
 	case actors.CloseInvalidData, actors.CloseInvalidInput:
@@ -219,16 +217,16 @@ func answerRun(w http.ResponseWriter, code int, reason string) {
 		status = http.StatusConflict
 	case actors.CloseTooBig:
 		status = http.StatusBadGateway // the agent's message: the body was read before
-		if reason == startTooBig {
+		if end.Side == actors.SideClient {
 			status = http.StatusRequestEntityTooLarge
 		}
 	case actors.CloseInternal:
-		if strings.HasPrefix(reason, agentpool.AgentError) {
+		if end.Side == actors.SideAgent {
 			status = http.StatusBadGateway
 		}
 	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	http.Error(w, reason, status)
+	http.Error(w, end.Reason, status)
 }

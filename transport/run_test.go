@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
@@ -22,8 +23,8 @@ func TestARunThatIsCutBreaksOff(t *testing.T) {
 		cuts bool
 	}{
 		"cut":                 {func(c *runClient) { c.Abort() }, true},
-		"closed":              {func(c *runClient) { _ = c.Close(1001, "") }, false},
-		"closed, and cut too": {func(c *runClient) { _ = c.Close(1001, ""); c.Abort() }, false},
+		"closed":              {func(c *runClient) { _ = c.Close(actors.CloseError{Code: 1001}) }, false},
+		"closed, and cut too": {func(c *runClient) { _ = c.Close(actors.CloseError{Code: 1001}); c.Abort() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -108,12 +108,12 @@ func (c *wsClient) count(kind actors.BadInput) {
 // BadInput implements [relay.BadInputCounter].
 func (c *wsClient) BadInput() map[actors.BadInput]int { return c.bad }
 
-// ended says what a failed read means, first to a Send that has failed too. After a fault of the
-// client's the connection is good for the close frame; after anything else it is done with.
+// ended says what a failed read means, first to a Send that has failed too. After a [*actors.CloseError]
+// the connection is good for the close frame; after anything else it is done with.
 func (c *wsClient) ended(err error) error {
 	c.why = c.reason(err)
 	close(c.over)
-	if !errors.As(c.why, new(*actors.Fault)) {
+	if !errors.As(c.why, new(*actors.CloseError)) {
 		c.Abort()
 		_ = c.ws.CloseNow()
 		c.pings.wait()
@@ -126,15 +126,15 @@ func (c *wsClient) reason(err error) error {
 	var closed websocket.CloseError
 	switch {
 	case errors.Is(err, codec.ErrTooBig):
-		return &actors.Fault{Code: actors.CloseTooBig, Reason: err.Error()}
+		return &actors.CloseError{Code: actors.CloseTooBig, Reason: err.Error(), Side: actors.SideClient}
 	case errors.As(err, &syntax):
-		return &actors.Fault{Code: actors.CloseInvalidData, Reason: err.Error()}
+		return &actors.CloseError{Code: actors.CloseInvalidData, Reason: err.Error(), Side: actors.SideClient}
 	case errors.As(err, &closed):
 		return &actors.ClosedError{Code: int(closed.Code), Reason: closed.Reason}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return relay.ErrSilent
 	case c.breach(err):
-		return &actors.Fault{Code: actors.CloseProtocolError, Reason: breachReason(err), Err: err}
+		return &actors.CloseError{Code: actors.CloseProtocolError, Reason: breachReason(err), Err: err, Side: actors.SideClient}
 	}
 	return err
 }
@@ -192,10 +192,10 @@ func (c *wsClient) explain(err error) error {
 }
 
 // encode puts an action into a buffer, as JSON. That has no limit of its own: whatever the agent may
-// send is delivered. An error is a [*actors.Fault].
+// send is delivered. An error is a [*actors.CloseError].
 func (t terms) encode(buffer *codec.Buffer, action relay.Message) (err error) {
 	if buffer.Bytes, err = t.contract.Actions.AppendJSON(buffer.Bytes, action.Bytes, t.dropped); err != nil {
-		return &actors.Fault{Code: actors.CloseInternal, Reason: "internal error", Err: err}
+		return &actors.CloseError{Code: actors.CloseInternal, Reason: "internal error", Err: err}
 	}
 	return nil
 }
@@ -223,8 +223,8 @@ func (c *wsClient) write(message []byte) error {
 
 // Close implements [relay.Client]. The library gives up after 5 s for the frame and 5 s for the
 // answer; Abort does so at once.
-func (c *wsClient) Close(code int, reason string) error {
-	err := c.ws.Close(websocket.StatusCode(code), reason)
+func (c *wsClient) Close(end actors.CloseError) error {
+	err := c.ws.Close(websocket.StatusCode(end.Code), end.Reason)
 	c.Abort()
 	c.pings.wait()
 	return err

@@ -63,12 +63,12 @@ func TestNoPingOutlivesTheConnection(t *testing.T) {
 	}{
 		{"Abort", func(c *wsClient, _ *websocket.Conn) { c.Abort() }},
 		{"Abort twice", func(c *wsClient, _ *websocket.Conn) { c.Abort(); c.Abort() }},
-		{"Abort, then Close", func(c *wsClient, _ *websocket.Conn) { c.Abort(); c.Close(1001, "") }},
-		{"Close, unanswered", func(c *wsClient, _ *websocket.Conn) { c.Close(1001, "") }},
-		{"Close, then Abort", func(c *wsClient, _ *websocket.Conn) { c.Close(1001, ""); c.Abort() }},
+		{"Abort, then Close", func(c *wsClient, _ *websocket.Conn) { c.Abort(); c.Close(actors.CloseError{Code: 1001}) }},
+		{"Close, unanswered", func(c *wsClient, _ *websocket.Conn) { c.Close(actors.CloseError{Code: 1001}) }},
+		{"Close, then Abort", func(c *wsClient, _ *websocket.Conn) { c.Close(actors.CloseError{Code: 1001}); c.Abort() }},
 		{"Abort during Close", func(c *wsClient, _ *websocket.Conn) {
 			time.AfterFunc(time.Second, c.Abort)
-			c.Close(1001, "")
+			c.Close(actors.CloseError{Code: 1001})
 		}},
 		{"Abort during Receive", func(c *wsClient, _ *websocket.Conn) {
 			time.AfterFunc(time.Second, c.Abort)
@@ -79,7 +79,7 @@ func TestNoPingOutlivesTheConnection(t *testing.T) {
 			peer.CloseNow()
 			receive(c)
 			c.Abort()
-			c.Close(1001, "")
+			c.Close(actors.CloseError{Code: 1001})
 		}},
 		{"the client closes", func(c *wsClient, peer *websocket.Conn) {
 			go peer.Close(1000, "")
@@ -117,7 +117,7 @@ func TestAbortCutsACloseHandshakeAtOnce(t *testing.T) {
 			}()
 			time.AfterFunc(time.Second, c.Abort)
 			began := time.Now()
-			_ = c.Close(1001, "")
+			_ = c.Close(actors.CloseError{Code: 1001})
 			<-read
 			if took := time.Since(began); took != time.Second {
 				t.Errorf("Close took %v", took)

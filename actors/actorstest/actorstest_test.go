@@ -88,10 +88,10 @@ type (
 	}
 )
 
-func (neverTells) Close(int, string) error { return nil }
+func (neverTells) Close(actors.CloseError) error { return nil }
 
-func (c tellsTwice) Close(code int, reason string) error {
-	return errors.Join(c.Client.Close(code, reason), c.Client.Close(code, reason))
+func (c tellsTwice) Close(end actors.CloseError) error {
+	return errors.Join(c.Client.Close(end), c.Client.Close(end))
 }
 
 // Abort lets go of Receive, and says nothing of it.

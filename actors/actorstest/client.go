@@ -69,10 +69,10 @@ func (c *Client) Say(event *dap.ClientEvent) {
 }
 
 // End has Receive return an error after what was said before: a [*actors.ClosedError] for a client that
-// closes, a [*actors.Fault], or any other for a lost connection.
+// closes, a [*actors.CloseError], or any other for a lost connection.
 func (c *Client) End(err error) {
 	c.say(func() (*dap.ClientEvent, error) {
-		if !errors.As(err, new(*actors.Fault)) {
+		if !errors.As(err, new(*actors.CloseError)) {
 			c.lose()
 		}
 		return nil, err
@@ -118,7 +118,7 @@ func (c *Client) Send(message relay.Message) error {
 		err = errCut
 	}
 	if err != nil {
-		if !errors.As(err, new(*actors.Fault)) {
+		if !errors.As(err, new(*actors.CloseError)) {
 			c.lose()
 		}
 		return err
@@ -129,9 +129,9 @@ func (c *Client) Send(message relay.Message) error {
 }
 
 // Close implements [relay.Client].
-func (c *Client) Close(code int, reason string) error {
+func (c *Client) Close(end actors.CloseError) error {
 	c.init()
-	c.Journal.Note("client told %d %s", code, reason)
+	c.Journal.Note("client told %d %s", end.Code, end.Reason)
 	c.OnClose.panics("Client.Close")
 	if c.Stubborn != nil {
 		<-c.Stubborn

@@ -24,39 +24,39 @@ func resumable(reason string) bool { return reason == stopShutdown || reason == 
 const ReasonAgentUnavailable = "agent unavailable"
 
 var (
-	agentUnavailable = ending{actors.Failed, actors.CloseGoingAway, ReasonAgentUnavailable}
-	internalError    = ending{actors.Failed, actors.CloseInternal, "internal error"}
-	startExpected    = ending{actors.Refused, actors.CloseInvalidInput, "start request expected"}
+	agentUnavailable = ending{actors.Failed, actors.CloseGoingAway, ReasonAgentUnavailable, actors.SideAgent}
+	internalError    = ending{actors.Failed, actors.CloseInternal, "internal error", actors.SideGateway}
+	startExpected    = ending{actors.Refused, actors.CloseInvalidInput, "start request expected", actors.SideClient}
 	killedEnding     = ending{outcome: actors.Killed}
-	leaseLostEnding  = ending{actors.Failed, actors.CloseTryAgainLater, "workflow lease lost"}
+	leaseLostEnding  = ending{actors.Failed, actors.CloseTryAgainLater, "workflow lease lost", actors.SideGateway}
 	lostEnding       = ending{outcome: actors.ClientGone}
 )
 
 // agentEnding tells how the end of the agent's stream ends the session, unless it was asked for.
 func agentEnding(err error) ending {
 	if err == io.EOF {
-		return ending{actors.Completed, actors.CloseNormal, ""}
+		return ending{outcome: actors.Completed, code: actors.CloseNormal}
 	}
-	return faultEnding(err)
+	return endingOf(err)
 }
 
-// faultEnding: who isn't a Fault has nothing to say to a client.
-func faultEnding(err error) ending {
-	var fault *actors.Fault
-	if !errors.As(err, &fault) {
+// endingOf makes an ending of an error. An error without a close code becomes 1011 internal error.
+func endingOf(err error) ending {
+	var closeErr *actors.CloseError
+	if !errors.As(err, &closeErr) {
 		return internalError
 	}
-	return ending{fault.Outcome(), fault.Code, cutReason(fault.Reason)}
+	return ending{closeErr.Outcome(), closeErr.Code, cutReason(closeErr.Reason), closeErr.Side}
 }
 
 // clientEvent turns the error that ended the reading from a client into the session's event.
 func clientEvent(err error) event {
 	ev := event{kind: clientEnded, done: readClient, end: lostEnding, stop: stopPingFailed, gone: true}
-	var fault *actors.Fault
+	var closeErr *actors.CloseError
 	var closed *actors.ClosedError
 	switch {
-	case errors.As(err, &fault):
-		ev.end, ev.gone = faultEnding(err), false
+	case errors.As(err, &closeErr):
+		ev.end, ev.gone = endingOf(err), false
 	case errors.As(err, &closed):
 		ev.end.code, ev.end.reason = closed.Code, closed.Reason
 		ev.stop = closedStop(closed.Code)

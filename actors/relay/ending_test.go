@@ -13,10 +13,10 @@ func TestAFailedSendTellsAsMuchAsAFailedReceive(t *testing.T) {
 		err  error
 		kind eventKind
 	}{
-		"closed":  {&actors.ClosedError{Code: 1000, Reason: "bye"}, clientLost},
-		"silent":  {ErrSilent, clientLost},
-		"lost":    {errors.New("connection reset"), clientLost},
-		"a fault": {&actors.Fault{Code: actors.CloseProtocolError, Reason: "received unknown opcode 3"}, mustEnd},
+		"closed":        {&actors.ClosedError{Code: 1000, Reason: "bye"}, clientLost},
+		"silent":        {ErrSilent, clientLost},
+		"lost":          {errors.New("connection reset"), clientLost},
+		"a close error": {&actors.CloseError{Code: actors.CloseProtocolError, Reason: "received unknown opcode 3"}, mustEnd},
 	} {
 		got, want := sendEvent(test.err), clientEvent(test.err)
 		if got.kind != test.kind || got.end != want.end || got.stop != want.stop || got.done != 0 {

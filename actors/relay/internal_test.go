@@ -37,9 +37,9 @@ func (p *still) Receive() (Message, error) {
 		return Message{}, io.EOF
 	}
 }
-func (p *still) Send(Message) error      { return nil }
-func (p *still) Close(int, string) error { return nil }
-func (p *still) Abort()                  { p.once.Do(func() { close(p.cut) }) }
+func (p *still) Send(Message) error            { return nil }
+func (p *still) Close(actors.CloseError) error { return nil }
+func (p *still) Abort()                        { p.once.Do(func() { close(p.cut) }) }
 
 func (p *still) Open(ctx context.Context) (Stream, error) { return stillStream{ctx}, nil }
 
@@ -97,7 +97,7 @@ func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 				if !errors.As(got.Err, &panicked) || !strings.Contains(string(panicked.Stack), "session.go") {
 					t.Errorf("error %v", got.Err)
 				}
-				if got.Err = nil; !reflect.DeepEqual(got, c.want) {
+				if got.Err, got.Left = nil, (actors.PhaseSpan{}); !reflect.DeepEqual(got, c.want) {
 					t.Errorf("got %+v, want %+v", got, c.want)
 				}
 			})

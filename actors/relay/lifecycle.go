@@ -35,6 +35,7 @@ type ending struct {
 	outcome actors.Outcome
 	code    int
 	reason  string
+	side    actors.Side // which failed
 }
 
 // event is something that happened to a session.
@@ -225,7 +226,7 @@ func (t *turn) failure(ev event) ending {
 	case t.told: // a close frame was under way, and may be lost
 		return ending{outcome: actors.Failed}
 	case t.cut: // the code is the client's own, if there is one
-		return ending{actors.Failed, t.end.code, t.end.reason}
+		return ending{actors.Failed, t.end.code, t.end.reason, t.end.side}
 	}
 	return ev.end
 }

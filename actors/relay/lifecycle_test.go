@@ -14,9 +14,9 @@ const clientsOwn = 4001
 // events are all that can happen to a session, in every variant that the lifecycle tells apart.
 // They are offered in every state, whether or not it makes sense there.
 var events = func() []event {
-	drained := ending{actors.Drained, actors.CloseGoingAway, actors.DefaultReason}
+	drained := ending{outcome: actors.Drained, code: actors.CloseGoingAway, reason: actors.DefaultReason}
 	gone := clientEvent(&actors.ClosedError{Code: clientsOwn})
-	faulty := clientEvent(&actors.Fault{Code: actors.CloseInvalidData, Reason: "not a ClientEvent"})
+	invalid := clientEvent(&actors.CloseError{Code: actors.CloseInvalidData, Reason: "not a ClientEvent"})
 	all := []event{
 		{kind: drainAsked, end: drained, stop: stopShutdown},
 		{kind: drainAsked, end: drained, stop: stopShutdown, grace: true},
@@ -33,13 +33,13 @@ var events = func() []event {
 		{kind: leaseLost, end: leaseLostEnding, stop: stopPingFailed},
 		{kind: agentOpened, done: openAgent},
 		{kind: openFailed, done: openAgent, end: agentUnavailable},
-		{kind: agentEnded, done: receiveAgent, end: ending{actors.Completed, actors.CloseNormal, ""}},
+		{kind: agentEnded, done: receiveAgent, end: ending{actors.Completed, actors.CloseNormal, "", actors.SideGateway}},
 		{kind: agentEnded, done: receiveAgent, end: internalError},
 		{kind: stopSent, done: sendStop},
 		{kind: released, done: releasing},
 		{kind: clientLost, end: lostEnding, stop: stopPingFailed},
-		{kind: mustEnd, end: ending{actors.Failed, actors.CloseTooBig, "message over 4 MiB"}, stop: stopPingFailed},
-		gone, faulty,
+		{kind: mustEnd, end: ending{actors.Failed, actors.CloseTooBig, "message over 4 MiB", actors.SideGateway}, stop: stopPingFailed},
+		gone, invalid,
 		{kind: clientTold, done: tellClient},
 	}
 	for w := readClient; w <= tellClient; w <<= 1 {

@@ -61,7 +61,7 @@ type eventView struct {
 	requestID string           // of a response
 }
 
-// viewEvent reads a ClientEvent. An error is a [*actors.Fault].
+// viewEvent reads a ClientEvent. An error is a [*actors.CloseError].
 func viewEvent(bytes []byte) (view eventView, err error) {
 	err = eachField(bytes, func(number protowire.Number, value []byte) error {
 		if value == nil {
@@ -75,7 +75,7 @@ func viewEvent(bytes []byte) (view eventView, err error) {
 		return err
 	})
 	if err != nil {
-		err = &actors.Fault{Code: actors.CloseInternal, Reason: internalError.reason, Err: err}
+		err = &actors.CloseError{Code: actors.CloseInternal, Reason: internalError.reason, Err: err}
 	}
 	return view, err
 }
@@ -100,7 +100,7 @@ type actionView struct {
 // maxUnknown bounds how many fields of an unknown action are named.
 const maxUnknown = 8
 
-// viewAction reads an Action. An error is a [*actors.Fault].
+// viewAction reads an Action. An error is a [*actors.CloseError].
 func viewAction(bytes []byte, has func(field protowire.Number) bool) (view actionView, err error) {
 	err = eachField(bytes, func(number protowire.Number, value []byte) error {
 		switch {
@@ -117,7 +117,7 @@ func viewAction(bytes []byte, has func(field protowire.Number) bool) (view actio
 		view.unknown = nil
 	}
 	if err != nil {
-		err = &actors.Fault{Code: actors.CloseInternal, Reason: "agent error: a message that is no action", Err: err}
+		err = &actors.CloseError{Code: actors.CloseInternal, Reason: "agent error: a message that is no action", Err: err, Side: actors.SideAgent}
 	}
 	return view, err
 }

@@ -14,19 +14,19 @@ import (
 type Client interface {
 	// Receive returns the client's next message, a ClientEvent. After an error it is not called
 	// again. The session tells by its type what happened: a [*actors.ClosedError], [ErrSilent], a
-	// [*actors.Fault] of the client's, whose close frame can still be written; any other error means
+	// [*actors.CloseError] of the client's, whose close frame can still be written; any other error means
 	// that the connection is lost.
 	Receive() (Message, error)
 
 	// Send delivers one message, an Action, and keeps nothing of it. It blocks for as long as the
-	// client's side takes no more. A [*actors.Fault] means that this message can't be sent, or is what
+	// client's side takes no more. A [*actors.CloseError] means that this message can't be sent, or is what
 	// Receive returns too, and how the client is told; any other error, of the types that Receive has,
 	// that the connection is lost.
 	Send(Message) error
 
 	// Close sends the one close frame and waits for the client's answer. It returns when that has
-	// come or can't come any more. reason is at most [actors.MaxReason] bytes.
-	Close(code int, reason string) error
+	// come or can't come any more. The reason has at most [actors.MaxReason] bytes; Err is nil.
+	Close(end actors.CloseError) error
 
 	// Abort cuts the connection: whatever is blocked in another method returns at once. It doesn't
 	// block, and may be called any number of times.
@@ -36,7 +36,7 @@ type Client interface {
 // Agent is the other end: it opens the stream on which a workflow is carried out.
 type Agent interface {
 	// Open returns a stream that lives until it has ended or ctx is done. It must return promptly
-	// once ctx is done. An error that is a [*actors.Fault] says how the client is told. The agent
+	// once ctx is done. An error that is a [*actors.CloseError] says how the client is told. The agent
 	// should be told the [FencingToken] of ctx.
 	Open(ctx context.Context) (Stream, error)
 }
@@ -50,14 +50,14 @@ type Stream interface {
 	Send(Message) error
 
 	// Receive returns the agent's next message, an Action; io.EOF where the agent ended the stream in
-	// order, and otherwise an error; one that is a [*actors.Fault] says how the client is told.
+	// order, and otherwise an error; one that is a [*actors.CloseError] says how the client is told.
 	Receive() (Message, error)
 }
 
 // Leaser makes sure that a workflow runs in one place at a time.
 type Leaser interface {
 	// Acquire takes the lease on a workflow, and must return promptly once ctx is done. An error
-	// that is a [*actors.Fault] says how the client is told; [LeaseHeld] is the one for a workflow that
+	// that is a [*actors.CloseError] says how the client is told; [LeaseHeld] is the one for a workflow that
 	// runs elsewhere. After an error nothing is held. lost is called at most once, before Release
 	// has returned, if the lease is lost: somebody else has it, or it could not be renewed until it
 	// ran out. lost doesn't block.
@@ -83,13 +83,31 @@ type Lease interface {
 // ErrSilent says that a client gave no sign of life for too long.
 var ErrSilent = errors.New("client silent")
 
-// LeaseHeld is the fault of a workflow that another session has the lease on. err says which, for
-// the log.
-func LeaseHeld(err error) *actors.Fault {
-	return &actors.Fault{Code: actors.CloseTryAgainLater, Reason: "workflow is running elsewhere", Err: err}
+// ErrLeaseHeld is in the chain of the errors of [LeaseHeld].
+var ErrLeaseHeld = errors.New("lease held")
+
+// LeaseHeld returns the error of a workflow whose lease another session has. err says which session, for the
+// log; it may be nil.
+func LeaseHeld(err error) *actors.CloseError {
+	return &actors.CloseError{Code: actors.CloseTryAgainLater, Reason: "workflow is running elsewhere", Err: leaseHeld{err}}
 }
 
-// AgentUnavailable is the fault of an agent that can't be reached, or that went away unasked.
-func AgentUnavailable(err error) *actors.Fault {
-	return &actors.Fault{Code: agentUnavailable.code, Reason: agentUnavailable.reason, Err: err}
+// leaseHeld has the words of err, and is ErrLeaseHeld.
+type leaseHeld struct{ err error }
+
+func (h leaseHeld) Error() string {
+	if h.err == nil {
+		return ErrLeaseHeld.Error()
+	}
+	return h.err.Error()
+}
+
+func (h leaseHeld) Is(target error) bool { return target == ErrLeaseHeld }
+
+func (h leaseHeld) Unwrap() error { return h.err }
+
+// AgentUnavailable returns the error of an agent that can't be reached, or that went away unasked. err is for the
+// log.
+func AgentUnavailable(err error) *actors.CloseError {
+	return &actors.CloseError{Code: agentUnavailable.code, Reason: agentUnavailable.reason, Err: err, Side: actors.SideAgent}
 }

@@ -60,7 +60,7 @@ func (s *session) readStart() (*dap.StartWorkflowRequest, error) {
 		return nil, err
 	}
 	if event.GetStartRequest() == nil {
-		return nil, &actors.Fault{Code: startExpected.code, Reason: startExpected.reason}
+		return nil, &actors.CloseError{Code: startExpected.code, Reason: startExpected.reason, Side: actors.SideClient}
 	}
 	return event.GetStartRequest(), nil
 }
@@ -73,7 +73,7 @@ func (s *session) relay(next Message) error {
 	case err != nil:
 		return err
 	case view.kind == eventStart:
-		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: "start request sent twice"}
+		return &actors.CloseError{Code: actors.CloseInvalidInput, Reason: "start request sent twice", Side: actors.SideClient}
 	case view.kind != eventResponse || s.requests.answered(view.requestID):
 		s.out.send(next)
 	}
@@ -118,7 +118,7 @@ func (s *session) openAgent(start *dap.StartWorkflowRequest) *message {
 		err = context.Canceled // the session was stopped meanwhile; the stream ends with its context
 	}
 	if err != nil {
-		return &message{event: event{kind: openFailed, done: openAgent, end: faultEnding(err)}, err: err}
+		return &message{event: event{kind: openFailed, done: openAgent, end: endingOf(err)}, err: err}
 	}
 	opened = true
 	return &message{event: event{kind: agentOpened, done: openAgent}, stream: stream}
@@ -251,6 +251,6 @@ func (s *session) releaseLease(timeout time.Duration) error {
 }
 
 func (s *session) tellClient(end ending) *message {
-	err := s.Client.Close(end.code, end.reason)
+	err := s.Client.Close(actors.CloseError{Code: end.code, Reason: end.reason, Side: end.side})
 	return &message{event: event{kind: clientTold, done: tellClient}, err: err}
 }

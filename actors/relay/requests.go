@@ -45,7 +45,7 @@ func (r *requests) asked(action actionView) (fresh bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(id) > maxRequestID || len(r.open) >= maxOpenRequests {
-		return false, &actors.Fault{Code: actors.CloseInternal, Reason: "agent error: too many open requests, or too long an ID"}
+		return false, &actors.CloseError{Code: actors.CloseInternal, Reason: "agent error: too many open requests, or too long an ID", Side: actors.SideAgent}
 	}
 	if _, inUse := r.open[id]; inUse {
 		r.count(DuplicateRequest)
@@ -84,8 +84,8 @@ func (r *requests) answered(id string) bool {
 
 // refused counts the message with which a client ended its own session.
 func (r *requests) refused(err error) {
-	var fault *actors.Fault
-	if !errors.As(err, &fault) {
+	var closeErr *actors.CloseError
+	if !errors.As(err, &closeErr) {
 		return
 	}
 	kind, counted := map[int]actors.BadInput{
@@ -93,7 +93,7 @@ func (r *requests) refused(err error) {
 		actors.CloseInvalidData:   InvalidMessage,
 		actors.CloseTooBig:        TooBig,
 		actors.CloseInvalidInput:  NotAllowed,
-	}[fault.Code]
+	}[closeErr.Code]
 	if counted {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -40,7 +40,7 @@ type Session struct {
 	Limits Limits
 
 	// Prepare may look at the startRequest, and change it, before anything is done for it. An error
-	// ends the session; a [*actors.Fault] says how the client is told. Nil: it is taken as it is.
+	// ends the session; a [*actors.CloseError] says how the client is told. Nil: it is taken as it is.
 	Prepare func(*dap.StartWorkflowRequest) error
 
 	// HasAction reports whether the Client can take an action that is in this field of Action. One that it
@@ -92,6 +92,7 @@ type session struct {
 	stream   context.Context    // what the agent's stream and the questions about the lease live in
 	sever    context.CancelFunc // ends it
 
+	left       actors.PhaseSpan          // the phase before this one
 	start      *dap.StartWorkflowRequest // the startRequest, until the agent's stream is open
 	workflow   string
 	agent      Stream
@@ -157,7 +158,7 @@ func (s *session) take(m *message) {
 		s.agent, s.start = m.stream, nil
 	}
 	if !s.life.expects(m.kind) {
-		s.fault(m.err)
+		s.keepError(m.err)
 	}
 	s.step(m.event)
 }
@@ -170,7 +171,7 @@ func (s *session) told(m actors.Stop) {
 	}
 	s.deadline = actors.Earlier(s.deadline, m.Deadline)
 	s.graceUntil = actors.Earlier(s.graceUntil, m.GraceUntil)
-	s.drained = ending{actors.Drained, m.CloseCode(), cutReason(m.Reason)}
+	s.drained = ending{outcome: actors.Drained, code: m.CloseCode(), reason: cutReason(m.Reason)}
 	s.step(event{kind: drainAsked, end: s.drained, stop: stopShutdown, grace: time.Until(s.graceUntil) > 0})
 }
 
@@ -280,7 +281,7 @@ func (s *session) panicked(v any) {
 			s.engine.Poison(s.self)
 		}
 	}()
-	s.fault(actors.NewPanicError(v))
+	s.keepError(actors.NewPanicError(v))
 	s.step(event{kind: panicked, end: internalError})
 }
 
@@ -288,14 +289,14 @@ func (s *session) panicked(v any) {
 func (s *session) guard(run func()) {
 	defer func() {
 		if v := recover(); v != nil {
-			s.fault(actors.NewPanicError(v))
+			s.keepError(actors.NewPanicError(v))
 		}
 	}()
 	run()
 }
 
-// fault keeps the first error, which is the one that the log gets.
-func (s *session) fault(err error) {
+// keepError keeps the first error, which is the one that the log gets.
+func (s *session) keepError(err error) {
 	if s.err == nil {
 		s.err = err
 	}
@@ -321,7 +322,7 @@ func (s *session) letGo() {
 	s.out.abandon()
 	s.running.Wait()
 	if s.lease != nil || len(s.Tools) > 0 {
-		s.guard(func() { s.fault(s.release().err) })
+		s.guard(func() { s.keepError(s.release().err) })
 	}
 	s.acknowledge()
 }
@@ -339,6 +340,7 @@ func (s *session) acknowledge() {
 		Reason:   s.life.end.reason,
 		Err:      s.err,
 
+		Left:      s.left,
 		ToolCalls: s.calls.count(),
 		BadInput:  badInput,
 	})

@@ -60,12 +60,17 @@ func (s *session) publish() {
 	if is == *was {
 		return
 	}
-	if is.phase != was.phase {
-		is.since = time.Now()
+	if is.phase == was.phase {
+		s.now.Store(&is)
+		return
 	}
+	is.since = time.Now()
 	s.now.Store(&is)
-	if is.phase != was.phase && is.phase != actors.PhaseStopped {
-		s.engine.BroadcastEvent(actors.SessionPhase{ID: s.place.ID, Workflow: is.workflow, Phase: is.phase, At: is.since, Context: s.place.Context})
+	s.left = actors.PhaseSpan{Phase: was.phase, Lasted: is.since.Sub(was.since)}
+	if is.phase != actors.PhaseStopped {
+		s.engine.BroadcastEvent(actors.SessionPhase{
+			ID: s.place.ID, Workflow: is.workflow, AgentName: s.AgentName, Phase: is.phase, Left: s.left, At: is.since, Context: s.place.Context,
+		})
 	}
 }
 

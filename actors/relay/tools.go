@@ -200,7 +200,7 @@ func (s *session) runTool(tool Tool, action *dap.Action) {
 func guardedRun(ctx context.Context, tool Tool, action *dap.Action) (answer *dap.ActionResponse, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = actors.NewPanicError(v)
+			err = &ToolPanicError{actors.NewPanicError(v)}
 		}
 	}()
 	answer, err = tool.Run(ctx, action)
@@ -209,6 +209,12 @@ func guardedRun(ctx context.Context, tool Tool, action *dap.Action) (answer *dap
 	}
 	return answer, err
 }
+
+// ToolPanicError is the error of a session that ended because a tool panicked in Run.
+type ToolPanicError struct{ *actors.PanicError }
+
+// Unwrap returns the panic.
+func (e *ToolPanicError) Unwrap() error { return e.PanicError }
 
 // toolError says which context it was that ended a call.
 func toolError(ctx context.Context, err error) string {

@@ -232,7 +232,7 @@ func TestAServerThatTakesNoStreamIsNotDialledAgainAndAgain(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		_, err = pool.Agent(grant.Target{}, "").Open(ctx)
-		wantFault(t, err, 1011, "agent error: DEADLINE_EXCEEDED")
+		wantCloseError(t, err, 1011, "agent error: DEADLINE_EXCEEDED")
 		if dialled, _ := n.counts(); dialled != 1 {
 			t.Errorf("a stream that waited has %d connections", dialled)
 		}
@@ -406,15 +406,15 @@ func TestAClosedPoolOpensNoStream(t *testing.T) {
 			t.Error("its streams live on")
 		}
 		_, err := p.Agent(grant.Target{}, "").Open(t.Context())
-		wantFault(t, err, 1001, "agent unavailable")
+		wantCloseError(t, err, 1001, "agent unavailable")
 	})
 }
 
-func wantFault(t *testing.T, err error, code int, reason string) {
+func wantCloseError(t *testing.T, err error, code int, reason string) {
 	t.Helper()
-	var fault *actors.Fault
-	if !errors.As(err, &fault) || fault.Code != code || fault.Reason != reason {
-		t.Errorf("got %v, want a fault with %d %q", err, code, reason)
+	var closeErr *actors.CloseError
+	if !errors.As(err, &closeErr) || closeErr.Code != code || closeErr.Reason != reason {
+		t.Errorf("got %v, want a close error with %d %q", err, code, reason)
 	}
 }
 
@@ -512,20 +512,20 @@ func TestTheConnectionsCanBeEncrypted(t *testing.T) {
 	}
 	call := func(config *tls.Config) error { return calling(address, grant.Target{}, config) }
 	reached := "agent error: " + strings.ToUpper(codes.Unimplemented.String())
-	wantFault(t, call(&tls.Config{RootCAs: trusted}), 1011, reached)
-	wantFault(t, call(&tls.Config{}), 1001, "agent unavailable") // nobody vouches for it
-	wantFault(t, call(nil), 1001, "agent unavailable")           // plaintext
+	wantCloseError(t, call(&tls.Config{RootCAs: trusted}), 1011, reached)
+	wantCloseError(t, call(&tls.Config{}), 1001, "agent unavailable") // nobody vouches for it
+	wantCloseError(t, call(nil), 1001, "agent unavailable")           // plaintext
 
 	// The certificate is for 127.0.0.1 and example.com.
 	named, misnamed := &tls.Config{RootCAs: trusted, ServerName: "example.com"}, &tls.Config{RootCAs: trusted, ServerName: "other.example"}
-	wantFault(t, call(named), 1011, reached)
-	wantFault(t, call(misnamed), 1001, "agent unavailable")
+	wantCloseError(t, call(named), 1011, reached)
+	wantCloseError(t, call(misnamed), 1001, "agent unavailable")
 	list := "ipv4:" + address + ",127.0.0.1:1"
-	wantFault(t, calling(list, grant.Target{}, &tls.Config{RootCAs: trusted}), 1011, reached)
-	wantFault(t, calling(list, grant.Target{}, named), 1011, reached)
-	wantFault(t, calling(list, grant.Target{}, misnamed), 1001, "agent unavailable")
+	wantCloseError(t, calling(list, grant.Target{}, &tls.Config{RootCAs: trusted}), 1011, reached)
+	wantCloseError(t, calling(list, grant.Target{}, named), 1011, reached)
+	wantCloseError(t, calling(list, grant.Target{}, misnamed), 1001, "agent unavailable")
 	// A granted agent has a name of its own.
-	wantFault(t, calling("own.example:1", grant.Target{Address: address, TLS: true}, misnamed), 1011, reached)
+	wantCloseError(t, calling("own.example:1", grant.Target{Address: address, TLS: true}, misnamed), 1011, reached)
 }
 
 func TestATargetThatDoesntParseIsAnErrorAtOnce(t *testing.T) {

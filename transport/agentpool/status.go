@@ -13,9 +13,6 @@ import (
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
 
-// AgentError begins the reason of what failed in the agent, and not here.
-const AgentError = "agent error: "
-
 // noCredits returns the reason of a status with which the service says that the user has no credits,
 // or "". The service puts a word of its own into the message.
 func noCredits(s *status.Status) string {
@@ -42,25 +39,25 @@ func tooBig(s *status.Status) bool {
 		(strings.Contains(message, "received message larger than max") || strings.Contains(message, "send message larger than max"))
 }
 
-// fault tells how the end of an agent's stream is told to the client. io.EOF, an end in order, is
+// closeError tells how the end of an agent's stream is told to the client. io.EOF, an end in order, is
 // passed on. The status' message reaches the client only with INVALID_ARGUMENT, where the protocol
 // means it for the user.
-func fault(err error) error {
+func closeError(err error) error {
 	if err == io.EOF {
 		return err
 	}
 	s := status.Convert(err)
 	if reason := noCredits(s); reason != "" {
-		return &actors.Fault{Code: actors.ClosePolicy, Reason: reason, Err: err}
+		return &actors.CloseError{Code: actors.ClosePolicy, Reason: reason, Err: err, Side: actors.SideAgent}
 	}
 	switch {
 	case s.Code() == codes.Unavailable:
 		return relay.AgentUnavailable(err)
 	case s.Code() == codes.InvalidArgument:
-		return &actors.Fault{Code: actors.CloseInvalidInput, Reason: s.Message(), Err: err}
+		return &actors.CloseError{Code: actors.CloseInvalidInput, Reason: s.Message(), Err: err, Side: actors.SideAgent}
 	case tooBig(s):
-		return &actors.Fault{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error(), Err: err}
+		return &actors.CloseError{Code: actors.CloseTooBig, Reason: codec.ErrTooBig.Error(), Err: err, Side: actors.SideAgent}
 	}
 	// The names of the codes as the gRPC specification spells them, not as Go does.
-	return &actors.Fault{Code: actors.CloseInternal, Reason: AgentError + code.Code(s.Code()).String(), Err: err}
+	return &actors.CloseError{Code: actors.CloseInternal, Reason: "agent error: " + code.Code(s.Code()).String(), Err: err, Side: actors.SideAgent}
 }

@@ -46,18 +46,18 @@ func (a pooledAgent) Open(ctx context.Context) (relay.Stream, error) {
 		return nil, relay.AgentUnavailable(err)
 	}
 	if err != nil {
-		return nil, openFault(err)
+		return nil, openError(err)
 	}
 	return agentStream{stream}, nil
 }
 
-// openFault is [fault] for errors that are the agent's. Any other, such as a target that is none, is an
+// openError is [closeError] for errors that are the agent's. Any other, such as a target that is none, is an
 // internal one: the client would come back in vain.
-func openFault(err error) error {
+func openError(err error) error {
 	if _, ofAgent := status.FromError(err); !ofAgent {
 		return err
 	}
-	return fault(err)
+	return closeError(err)
 }
 
 func (a pooledAgent) metadata(requestID string, fencingToken uint64) metadata.MD {
@@ -94,7 +94,7 @@ func (s agentStream) Send(message relay.Message) error { return s.SendMsg(&messa
 func (s agentStream) Receive() (relay.Message, error) {
 	var message relay.Message
 	if err := s.RecvMsg(&message); err != nil {
-		return relay.Message{}, fault(err)
+		return relay.Message{}, closeError(err)
 	}
 	return message, nil
 }

@@ -42,8 +42,10 @@ func TestStopsAreTimedByAgent(t *testing.T) {
 func stop(m *metrics.Metrics, id, agent string) {
 	at := time.Unix(1, 0)
 	m.Observe(actors.SessionStarted{ID: id, At: at, Info: actors.Info{AgentName: agent}})
-	m.Observe(actors.SessionPhase{ID: id, Phase: actors.PhaseStopping, At: at})
-	m.Observe(actors.SessionPhase{ID: id, Phase: actors.PhaseClosing, At: at.Add(time.Second)})
+	m.Observe(actors.SessionPhase{
+		ID: id, AgentName: agent, Phase: actors.PhaseClosing,
+		Left: actors.PhaseSpan{Phase: actors.PhaseStopping, Lasted: time.Second}, At: at.Add(time.Second),
+	})
 }
 
 func TestTheAgentsWithANameAreBounded(t *testing.T) {

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"bytes"
 	"errors"
 	"strconv"
 	"time"
@@ -10,16 +9,14 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
-// Observe counts an event. It is for [actors.Supervisor.Listen], from before the first session on:
-// of a session whose beginning it has not seen it can't time the phases.
+// Observe counts an event. It is for [actors.Supervisor.Listen], from before the first session on.
 func (m *Metrics) Observe(event any) {
 	switch e := event.(type) {
 	case actors.SessionStarted:
 		m.opened.with(e.Kind, e.Transport).Inc()
 		m.agents.begin(e.AgentName)
-		m.enter(e.ID, e.AgentName, e.At)
 	case actors.SessionPhase:
-		m.phaseOver(m.move(e.ID, e.Phase, e.At))
+		m.phaseOver(e.Left, e.AgentName)
 	case actors.SessionStopped:
 		m.sessionStopped(e)
 	case relay.ToolUnavailable:
@@ -38,24 +35,23 @@ func (m *Metrics) Observe(event any) {
 func (m *Metrics) sessionStopped(e actors.SessionStopped) {
 	m.ended.with(string(e.Outcome), codeText(e.Code)).Inc()
 	m.sessionSeconds.with(string(e.Outcome)).Observe(time.Duration(e.Age).Seconds())
-	m.phaseOver(m.leave(e.ID, time.Duration(e.Age)))
+	m.phaseOver(e.Left, e.AgentName)
 	for kind, n := range e.BadInput {
 		m.badInput.with(string(kind)).Add(float64(n))
 	}
-	var cause *actors.PanicError
-	if errors.As(e.Err, &cause) && !bytes.Contains(cause.Stack, m.toolFrame) {
+	if errors.As(e.Err, new(*actors.PanicError)) && !errors.As(e.Err, new(*relay.ToolPanicError)) {
 		m.panics.with(whereSession).Inc()
 	}
 }
 
 // phaseOver takes a phase that a session has left.
-func (m *Metrics) phaseOver(left stay, lasted time.Duration) {
-	switch left.phase {
+func (m *Metrics) phaseOver(left actors.PhaseSpan, agent string) {
+	switch left.Phase {
 	case actors.PhaseOpening, actors.PhaseStopping, actors.PhaseClosing:
-		m.phaseSeconds.with(left.phase.String()).Observe(lasted.Seconds())
+		m.phaseSeconds.with(left.Phase.String()).Observe(left.Lasted.Seconds())
 	}
-	if left.phase == actors.PhaseStopping {
-		m.agents.stopped(left.agent, lasted.Seconds())
+	if left.Phase == actors.PhaseStopping {
+		m.agents.stopped(agent, left.Lasted.Seconds())
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
@@ -38,14 +37,12 @@ func (l *leaser) Acquire(ctx context.Context, workflow string, lost func(error))
 	return counted, nil
 }
 
-// acquisition tells a lease that is held from a store that can't be reached by what the client is
-// told: the close code is the same.
+// acquisition is the label of how the taking of a lease ended.
 func acquisition(ctx context.Context, err error) string {
-	var fault *actors.Fault
 	switch {
 	case err == nil:
 		return acquired
-	case errors.As(err, &fault) && fault.Reason == relay.LeaseHeld(nil).Reason:
+	case errors.Is(err, relay.ErrLeaseHeld):
 		return held
 	case ctx.Err() != nil:
 		return cancelled

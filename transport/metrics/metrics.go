@@ -57,8 +57,6 @@ type LeaseStats struct {
 type Metrics struct {
 	registry *prometheus.Registry
 	instruments
-	stays
-	toolFrame []byte // how a tool's Run shows in a panic's stack
 }
 
 // New returns metrics at which nothing has happened yet.
@@ -70,7 +68,7 @@ func New(options Options) (*Metrics, error) {
 		return nil, fmt.Errorf("metrics show %d kinds of sessions, at most %d", len(options.Kinds), MaxKinds)
 	}
 	r := &registrar{registry: prometheus.NewRegistry()}
-	m := &Metrics{registry: r.registry, instruments: newInstruments(r, sessionKinds(options.Kinds)), toolFrame: toolFrame()}
+	m := &Metrics{registry: r.registry, instruments: newInstruments(r, sessionKinds(options.Kinds))}
 	build := r.gauge("build_info", "1, for what is running.", label{"version", []string{options.Version}}, label{"goversion", []string{runtime.Version()}})
 	build.with(options.Version, runtime.Version()).Set(1)
 	r.register(newView(options))

@@ -189,41 +189,6 @@ func TestThePhasesOfASessionAreTimed(t *testing.T) {
 	})
 }
 
-// A session that was given up may go on telling of itself; one whose beginning nobody heard of has no
-// beginning.
-func TestPhasesOfUnknownSessionsAreNotTimed(t *testing.T) {
-	m := open(t, quiet())
-	at := time.Now()
-	phase := func(id string, phase actors.Phase) { m.Observe(actors.SessionPhase{ID: id, Phase: phase, At: at}) }
-	stopped := func(id string) {
-		m.Observe(actors.SessionStopped{SessionReport: actors.SessionReport{ID: id, Outcome: actors.Killed}})
-	}
-	m.Observe(actors.SessionStarted{ID: "given up", At: at})
-	phase("given up", actors.PhaseStopping)
-	stopped("given up")
-	phase("given up", actors.PhaseClosing)
-	phase("given up", actors.PhaseClosing)
-	phase("unheard of", actors.PhaseClosing)
-	stopped("unheard of")
-	want := make(figures)
-	want.phased("opening", 1, 0)
-	want.phased("stopping", 1, 0)
-	scraped(t, m).is(t, want, "lastcall_session_phase")
-	if n := metrics.Timed(m); n != 0 {
-		t.Errorf("%d sessions are remembered", n)
-	}
-}
-
-func TestTheSessionsWhosePhasesAreTimedAreBounded(t *testing.T) {
-	m := open(t, quiet())
-	for i := range metrics.MaxStays + 10 {
-		m.Observe(actors.SessionStarted{ID: fmt.Sprint(i)})
-	}
-	if n := metrics.Timed(m); n != metrics.MaxStays {
-		t.Errorf("%d sessions are remembered", n)
-	}
-}
-
 func TestAScrapeWithoutASnapshotServesAllElse(t *testing.T) {
 	var stuck atomic.Bool
 	in(t, actors.Options{}, func(o *metrics.Options) {
@@ -312,7 +277,10 @@ const protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.Met
 func TestHistogramsAreNativeInProtobuf(t *testing.T) {
 	m := open(t, quiet())
 	for _, age := range []time.Duration{0, time.Second, time.Hour} {
-		m.Observe(actors.SessionStopped{SessionReport: actors.SessionReport{Outcome: actors.Drained, Age: actors.Seconds(age)}})
+		m.Observe(actors.SessionStopped{
+			SessionReport: actors.SessionReport{Outcome: actors.Drained, Age: actors.Seconds(age)},
+			Left:          actors.PhaseSpan{Phase: actors.PhaseServing, Lasted: age},
+		})
 	}
 	answer := fetch(t, m, protobuf)
 	decoder := expfmt.NewDecoder(answer.Body, expfmt.ResponseFormat(answer.Header))

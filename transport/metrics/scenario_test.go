@@ -51,9 +51,9 @@ func ends(h *house, want figures) {
 	h.serve(nil).closes(1005)
 	h.serve(nil).closes(3333)
 	h.serve(nil).clientEnds(errors.New("connection reset"))
-	h.serve(nil).agentEnds(&actors.Fault{Code: 4400, Reason: "no such flow"})
-	h.serve(nil).agentEnds(&actors.Fault{Code: 1009, Reason: "too large"})
-	h.serve(nil).agentEnds(&actors.Fault{Code: 4999, Reason: "an embedder's own"})
+	h.serve(nil).agentEnds(&actors.CloseError{Code: 4400, Reason: "no such flow"})
+	h.serve(nil).agentEnds(&actors.CloseError{Code: 1009, Reason: "too large"})
+	h.serve(nil).agentEnds(&actors.CloseError{Code: 4999, Reason: "an embedder's own"})
 	h.serve(nil).agentEnds(errors.New("broken"))
 	h.serve(nil).agentEnds(relay.AgentUnavailable(nil))
 	stubborn := h.serve(nil)
@@ -199,7 +199,7 @@ func leases(h *house, want figures) {
 	h.serve(h.leased(&actorstest.Leaser{})).completes()
 	h.serve(h.leased(&actorstest.Leaser{OnRelease: actorstest.Call{Err: errors.New("store down")}})).completes()
 	h.serve(h.leased(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: relay.LeaseHeld(nil)}}))
-	h.serve(h.leased(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: &actors.Fault{Code: 1013, Reason: "workflow lease unavailable, try again"}}}))
+	h.serve(h.leased(&actorstest.Leaser{OnAcquire: actorstest.Call{Err: &actors.CloseError{Code: 1013, Reason: "workflow lease unavailable, try again"}}}))
 	losing := &actorstest.Leaser{}
 	h.serve(h.leased(losing))
 	losing.Lose(errors.New("taken"))
@@ -231,10 +231,10 @@ func misreads(h *house, want figures) {
 	bad.agentSays(&dap.Action{RequestID: "twice"})
 	bad.agentSays(&dap.Action{RequestID: "twice"})
 	bad.completes()
-	h.serve(nil).clientEnds(&actors.Fault{Code: 1007, Reason: "not a ClientEvent"})
-	h.serve(nil).clientEnds(&actors.Fault{Code: 1009, Reason: "message over 4 MiB"})
+	h.serve(nil).clientEnds(&actors.CloseError{Code: 1007, Reason: "not a ClientEvent"})
+	h.serve(nil).clientEnds(&actors.CloseError{Code: 1009, Reason: "message over 4 MiB"})
 	h.join(nil).clientSays(actorstest.Heartbeat(0))
-	h.serve(nil).clientEnds(&actors.Fault{Code: 1002, Reason: "received unknown opcode 3"})
+	h.serve(nil).clientEnds(&actors.CloseError{Code: 1002, Reason: "received unknown opcode 3"})
 
 	for kind, n := range map[string]float64{
 		"unknown_field": 5, "unknown_event": 2, "other": 1, "unknown_request": 1, "duplicate_request": 1,

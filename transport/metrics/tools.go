@@ -3,8 +3,6 @@ package metrics
 import (
 	"context"
 	"errors"
-	"reflect"
-	"runtime"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors/relay"
@@ -36,11 +34,6 @@ func (t *tool) Run(ctx context.Context, action *dap.Action) (answer *dap.ActionR
 	answer, err = t.Tool.Run(ctx, action)
 	result = callResult(ctx, answer, err)
 	return answer, err
-}
-
-// toolFrame is how Run shows in a stack. Where a session's panic has it, it was a tool's.
-func toolFrame() []byte {
-	return []byte(runtime.FuncForPC(reflect.ValueOf((*tool).Run).Pointer()).Name() + "(")
 }
 
 func (m *Metrics) called(kind, result string, took time.Duration) {

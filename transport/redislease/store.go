@@ -171,7 +171,7 @@ func newStore(options Options, timeout time.Duration, client *redis.UniversalOpt
 }
 
 // Acquire implements [relay.Leaser]. It takes 2 s at most. It fails with [relay.LeaseHeld] if
-// another session has the lease, with a [*actors.Fault] of code 1013 if the store refuses to answer,
+// another session has the lease, with a [*actors.CloseError] of code 1013 if the store refuses to answer,
 // or if it is unreachable and Failure is [FailClosed], and with ctx's error if that is done first.
 // lost is told [ErrTaken] or [ErrRanOut]; it may be called before Acquire has returned, and must not
 // call a method of the lease.
@@ -319,6 +319,6 @@ func (s *Store) Stats() Stats {
 	return stats
 }
 
-func unavailable(err error) *actors.Fault {
-	return &actors.Fault{Code: actors.CloseTryAgainLater, Reason: "workflow lease unavailable, try again", Err: err}
+func unavailable(err error) *actors.CloseError {
+	return &actors.CloseError{Code: actors.CloseTryAgainLater, Reason: "workflow lease unavailable, try again", Err: err}
 }

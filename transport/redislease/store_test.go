@@ -235,8 +235,8 @@ func TestAServerThatStopsAndStartsWhileClosed(t *testing.T) {
 
 func wantUnavailable(t *testing.T, err error) {
 	t.Helper()
-	var fault *actors.Fault
-	if !errors.As(err, &fault) || fault.Code != actors.CloseTryAgainLater || !strings.Contains(fault.Reason, "unavailable") {
+	var closeErr *actors.CloseError
+	if !errors.As(err, &closeErr) || closeErr.Code != actors.CloseTryAgainLater || !strings.Contains(closeErr.Reason, "unavailable") {
 		t.Errorf("Acquire without a server: %v, want close code 1013", err)
 	}
 }

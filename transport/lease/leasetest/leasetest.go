@@ -215,8 +215,8 @@ func WantHeld(t testing.TB, store relay.Leaser, workflow string) {
 }
 
 func isHeld(err error) bool {
-	var fault *actors.Fault
-	return errors.As(err, &fault) && fault.Code == actors.CloseTryAgainLater && fault.Reason == relay.LeaseHeld(nil).Reason
+	var closeErr *actors.CloseError
+	return errors.As(err, &closeErr) && closeErr.Code == actors.CloseTryAgainLater && closeErr.Reason == relay.LeaseHeld(nil).Reason
 }
 
 // eventually acquires what is free soon.
