@@ -115,11 +115,13 @@
 //
 //	admission.go   tickets: the way in
 //	connection.go  a function as a session
-//	member.go      an actor as a session
+//	member.go      an actor as a session; its phases; how it is told to stop
 //	plan.go        what a drain does next: a pure function, whose every reachable state is tested
 //	draining.go    carries the plan out, from the mailbox to the report; begins at begin
 //	budget.go      how the time is shared out
-//	service.go     the services
+//	expiry.go      sessions that end alone: by age, or without their authorization
+//	task.go        the actor around a function, and services
+//	outcome.go     how a session ends: outcomes, close codes, errors
 //	report.go      what became of each session and service
 //
 // # Testing

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/anthdm/hollywood/actor"
@@ -55,4 +57,74 @@ type Standing struct {
 	WaitsFor     Awaited
 	Traffic      Traffic
 	ToolsRunning int
+}
+
+// Phase is how far a session has come. It only ever moves forward.
+type Phase uint8
+
+// The phases of a session, in their order. A connection of [Ticket.Run] is serving, and then stopping.
+const (
+	PhaseOpening  Phase = iota // upgraded; the startRequest, the lease and the agent's stream are awaited
+	PhaseServing               // messages flow both ways
+	PhaseStopping              // the agent was told to stop; what it still says reaches the client
+	PhaseClosing               // the agent is gone: lease, close frame, the client's answer
+	PhaseStopped               // nothing of the session is left
+)
+
+func (p Phase) String() string {
+	return [...]string{"opening", "serving", "stopping", "closing", "stopped"}[p]
+}
+
+// Cause is why a session or a service has to stop.
+type Cause string
+
+// The causes of a [Stop].
+const (
+	CauseDrain Cause = "drain" // everything drains
+	CausePart  Cause = "part"  // a part of the sessions is drained, and this one is in it
+	CauseAge   Cause = "age"   // the session has reached [Options].MaxSessionAge
+	CauseKill  Cause = "kill"  // no time is left
+
+	CauseRevoked Cause = "revoked" // the session's authorization was withdrawn
+)
+
+// Stop tells a session or a service to finish. It is the message that their actors get, and for a
+// function that runs under a context the context's cause:
+//
+//	var stop *actors.Stop
+//	if errors.As(context.Cause(ctx), &stop) { … }
+//
+// A later drain can bring both times forward; a session's actor is then sent another Stop.
+type Stop struct {
+	Cause      Cause
+	Reason     string    // for the client: [Drain].Reason
+	GraceUntil time.Time // work under way may go on until then. Past or zero: it may not
+	Deadline   time.Time // when it is to be gone; a moment later it is killed
+}
+
+func (s *Stop) Error() string { return fmt.Sprintf("told to stop (%s): %s", s.Cause, s.Reason) }
+
+// CloseCode is the close code that goes with Reason in a WebSocket's close frame.
+func (s *Stop) CloseCode() int {
+	if s.Cause == CauseRevoked {
+		return CloseUnauthorized
+	}
+	return CloseGoingAway
+}
+
+type outOfTime struct{}
+
+// OutOfTime returns a context that is done when a service or a session that was told to stop has no
+// time left. ctx is the one that its function was called with, or comes from it: pass the result to
+// http.Server.Shutdown and its like. For any other ctx it returns ctx itself.
+func OutOfTime(ctx context.Context) context.Context {
+	if limit, ok := ctx.Value(outOfTime{}).(context.Context); ok {
+		return limit
+	}
+	return ctx
+}
+
+// isContextError tells whether err only says that a context was done.
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*Stop))
 }
