@@ -96,10 +96,3 @@ func drainSummary(d *adminapi.Drain) string {
 	}
 	return line + "; had to be killed: " + oneLine(strings.Join(names, ", ")) + more
 }
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return noun
-	}
-	return noun + "s"
-}

@@ -12,7 +12,7 @@ type benchProgress struct{ console *console }
 // during does the work. The status is asked for, from another goroutine, while the work goes on; nil
 // means that there is none.
 func (p *benchProgress) during(phase string, status func() string, work func()) {
-	if !p.console.terminal {
+	if !p.console.isTerminal() {
 		fmt.Fprintln(p.console, phase)
 		work()
 		return

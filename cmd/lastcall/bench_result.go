@@ -111,7 +111,7 @@ func benchSecondsOf(q loadtest.Quantiles) benchQuantiles {
 }
 
 // shares tells who ran on the clients' machine, as far as that can be known.
-func (c *benchCmd) shares() string {
+func (c *benchFlags) shares() string {
 	if c.URL == "" {
 		return "gateway and agent"
 	}

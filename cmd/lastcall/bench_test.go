@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -23,8 +22,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
 // benching is one run of "lastcall bench" in this process, with its gateway in another.
@@ -154,130 +151,6 @@ func wantPhases(t *testing.T, shown string, want ...string) {
 	}
 }
 
-// Programs read it: a name is a promise.
-func TestBenchJSONHasTheseNames(t *testing.T) {
-	result := fullResult()
-	var out bytes.Buffer
-	if err := result.print(&out, true); err != nil {
-		t.Fatal(err)
-	}
-	var tree map[string]any
-	if err := json.Unmarshal(out.Bytes(), &tree); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{
-		"":                              "cpus drain ended_early gateway load memory sessions shares url",
-		"sessions":                      "asked concurrency connect_seconds failed first_action_seconds open per_second seconds silent",
-		"sessions connect_seconds":      "max p50 p90 p99",
-		"memory":                        "after_load_bytes empty_bytes idle_bytes per_session_bytes",
-		"load":                          "failed_to_reopen messages_per_second reopened round_trip_seconds round_trips round_trips_per_second seconds sessions unanswered",
-		"drain":                         "closed gateway_seconds seconds totals",
-		"drain closed":                  "clients code reason",
-		"sessions failed":               "503 Service Unavailable",
-		"ended_early":                   "clients code reason",
-		"load round_trip_seconds":       "max p50 p90 p99",
-		"sessions first_action_seconds": "max p50 p90 p99",
-		"load failed_to_reopen":         "timeout",
-		"drain totals":                  "drained killed",
-	}
-	for path, names := range want {
-		node := any(tree)
-		for _, step := range strings.Fields(path) {
-			node = node.(map[string]any)[step]
-			if list, is := node.([]any); is {
-				node = list[0]
-			}
-		}
-		if got := strings.Join(slices.Sorted(maps.Keys(node.(map[string]any))), " "); got != names {
-			t.Errorf("%q has %s, want %s", path, got, names)
-		}
-	}
-}
-
-func fullResult() *benchResult {
-	quantiles := benchQuantiles{0.0012345, 0.123456, 1.23456, 12.3456}
-	return &benchResult{
-		URL: "ws://127.0.0.1:1/ws", Gateway: "own", Shares: "gateway and agent", CPUs: 2,
-		Sessions: &benchSessions{
-			Asked: 100, Open: 90, Silent: 3, Failed: map[string]int{"503 Service Unavailable": 10},
-			Concurrency: 32, Seconds: 2, PerSecond: 45, Connect: quantiles, FirstAction: quantiles,
-		},
-		Memory: benchMemory{Empty: 20 << 20, Idle: 24 << 20, PerSession: 46603, AfterLoad: 30 << 20},
-		Load: &benchLoad{
-			Sessions: 64, Seconds: 10, RoundTrips: 12345, RoundTripsPerSec: 1234.5, MessagesPerSec: 2469, RoundTrip: quantiles,
-			Unanswered: 5, Reopened: 7, FailedToReopen: map[string]int{"timeout": 1},
-		},
-		EndedEarly: []benchClosing{{1011, "agent\x1b[2J error", 2}},
-		Drain: benchDrain{
-			Seconds: 0.5, Closed: []benchClosing{{1001, "server shutdown", 87}, {1006, "", 1}},
-			GatewaySeconds: 0.456, Totals: map[string]int{"drained": 87, "killed": 1},
-		},
-	}
-}
-
-func TestBenchTable(t *testing.T) {
-	var out bytes.Buffer
-	if err := fullResult().print(&out, false); err != nil {
-		t.Fatal(err)
-	}
-	const want = `
-gateway       started for this, ws://127.0.0.1:1/ws
-sessions      90 of 100 open in 2s: 45.0 a second, 32 at a time
-              10 failed: 503 Service Unavailable
-              3 whose agent has said nothing
-connect       p50 1.23ms  p90 123ms  p99 1.23s  max 12.3s
-first action  p50 1.23ms  p90 123ms  p99 1.23s  max 12.3s
-memory        20.0 MiB without sessions, 24.0 MiB with 90 idle ones: 45.5 KiB each
-              30.0 MiB right after the load
-load          64 sessions for 10s: 1234 round trips a second, 2469 messages a second
-round trip    p50 1.23ms  p90 123ms  p99 1.23s  max 12.3s
-              7 workflows were completed, and others begun
-              1 could not be begun: timeout
-ended early   2 with 1011 agent [2J error
-drain         the last client was closed after 500ms; the gateway took 456ms: 87 drained, 1 killed
-closed        87 with 1001 server shutdown
-              1 with 1006
-machine       gateway and agent shared the clients' 2 CPUs: each had less of them than alone
-`
-	if got := "\n" + out.String(); got != want {
-		t.Errorf("got%s\nwant%s", got, want)
-	}
-}
-
-func TestBenchTableOfWhatWasNotMeasured(t *testing.T) {
-	result := &benchResult{
-		URL: "wss://gateway.example/ws", Gateway: "given", Shares: "nobody known", CPUs: 4,
-		Sessions: &benchSessions{Asked: 10, Open: 10, Seconds: 1, PerSecond: 10, Concurrency: 32},
-		Memory:   benchMemory{NotMeasured: "give --admin"},
-		Load:     &benchLoad{Sessions: 10, Seconds: 10},
-		Drain:    benchDrain{NotMeasured: "give --drain and --admin"},
-	}
-	var out bytes.Buffer
-	if err := result.print(&out, false); err != nil {
-		t.Fatal(err)
-	}
-	const want = `
-gateway       wss://gateway.example/ws
-sessions      10 of 10 open in 1s: 10.0 a second, 32 at a time
-connect       -
-first action  -
-memory        not measured: give --admin
-load          10 sessions for 10s: 0.0 round trips a second, 0.0 messages a second
-round trip    -
-              none: the agent has asked nothing, or not gone on
-drain         not measured: give --drain and --admin
-machine       the clients had 4 CPUs
-`
-	if got := "\n" + out.String(); got != want {
-		t.Errorf("got%s\nwant%s", got, want)
-	}
-	result.Memory = benchMemory{Empty: 20 << 20, Idle: 20 << 20}
-	out.Reset()
-	if err := result.print(&out, false); err != nil || !strings.Contains(out.String(), "with 10 idle ones: too few to tell what one takes\n") {
-		t.Errorf("%v, memory of too few sessions in\n%s", err, out.String())
-	}
-}
-
 func TestBenchUsageErrors(t *testing.T) {
 	for args, helps := range map[string]string{
 		"--sessions 0":                             "--sessions 0: must be from 1",
@@ -297,22 +170,6 @@ func TestBenchUsageErrors(t *testing.T) {
 		if line := b.lastLine(); code != 2 || stdout != "" || b.shown() != line+"\n" || !strings.Contains(line, helps) {
 			t.Errorf("%s: exit code %d, want one line that says %q:\n%s", args, code, helps, b.shown())
 		}
-	}
-}
-
-// Running out of files would look like a gateway that fails.
-func TestBenchRefusesMoreSessionsThanFilesMayBeOpen(t *testing.T) {
-	limit, known := httpserver.DescriptorLimit()
-	if !known {
-		t.Fatal("the limit isn't known")
-	}
-	c := &benchCmd{Sessions: int(limit)}
-	if err := c.checkFiles(); err == nil || !strings.Contains(err.Error(), "ulimit -n ") || !strings.Contains(err.Error(), fmt.Sprintf("the limit is %d:", limit)) {
-		t.Errorf("%v", err)
-	}
-	c.Sessions = int(limit)/2 - 100
-	if err := c.checkFiles(); err != nil {
-		t.Error(err)
 	}
 }
 
@@ -472,57 +329,6 @@ func TestBenchOfAGatewayThatDoesNotStart(t *testing.T) {
 	code, stdout := b.run()
 	if line := b.lastLine(); code != 1 || stdout != "" || !strings.HasPrefix(line, "lastcall: start a gateway: the gateway ended by itself (exit status 2): ") || !strings.Contains(line, "unknown flag --bogus") {
 		t.Errorf("exit code %d\n%s", code, b.shown())
-	}
-}
-
-// What is measured are the defaults, whatever the shell is set up for.
-func TestBenchStartsItsGatewayWithoutOurEnvironment(t *testing.T) {
-	all := []string{"PATH=/bin", "LASTCALL_MAX_SESSIONS=1", "LASTCALL_TOKEN=secret", "NOTIFY_SOCKET=/run/x", "LISTEN_FDS=1", "WATCHDOG_USEC=1", "OTEL_SDK=1", "HOME=/", "LISTENER=x"}
-	if got, want := benchEnvironment(all), []string{"PATH=/bin", "HOME=/", "LISTENER=x"}; !slices.Equal(got, want) {
-		t.Errorf("kept %q, want %q", got, want)
-	}
-	command, err := launchBenchGateway("serve")
-	if err != nil || command.Env == nil {
-		t.Errorf("environment %q, %v; want one of its own", command.Env, err)
-	}
-}
-
-func TestBenchProgressOnATerminalIsOneLineThatGoes(t *testing.T) {
-	var shown bytes.Buffer
-	p := benchProgress{console: &console{w: &shown, terminal: true}}
-	asked := make(chan struct{}, 1)
-	p.during("connecting", func() string {
-		select {
-		case asked <- struct{}{}:
-		default:
-		}
-		return "5 open"
-	}, func() { <-asked })
-	if !strings.HasPrefix(shown.String(), clearLine+"connecting: 5 open") || strings.Contains(shown.String(), "\n") {
-		t.Errorf("shown %q", &shown)
-	}
-	if lines := screen(shown.String()); !slices.Equal(lines, []string{""}) {
-		t.Errorf("the screen has %q in the end, want nothing", lines)
-	}
-}
-
-// The log of a gateway goes on for as long as the bench does, and a line may be as long as it likes.
-func TestBenchLogKeepsLittle(t *testing.T) {
-	l := &benchLog{listening: make(chan benchListening, 1)}
-	long := strings.Repeat("x", 1<<20)
-	for _, part := range []string{"{\"msg\":\"other\"}\n", `{"msg":"list`, `ening","sessions":"ws://a","admin":"http://b"}` + "\n", `{"msg":"listening","sessions":"ws://c"}` + "\n", long, long, "\nlastcall: the end\n"} {
-		if n, err := io.WriteString(l, part); n != len(part) || err != nil {
-			t.Fatal(n, err)
-		}
-		if cap(l.part) > 4*maxBenchLine {
-			t.Fatalf("keeps %d bytes", cap(l.part))
-		}
-	}
-	if at := <-l.listening; at.Sessions != "ws://a" || at.Admin != "http://b" || len(l.listening) > 0 {
-		t.Errorf("listening %+v, want the first", at)
-	}
-	if l.lastLine() != "lastcall: the end" {
-		t.Errorf("last line %q", l.lastLine())
 	}
 }
 

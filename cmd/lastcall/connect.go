@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -45,7 +44,7 @@ func (c *connectCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process, also where what it shows isn't read
-	folder, err := workdir.Open(".", newPrompt(std).ask)
+	folder, err := workdir.Open(".", newPrompt(std.in, std.out).ask)
 	if err != nil {
 		return err
 	}
@@ -112,19 +111,4 @@ func fieldText(f protoreflect.FieldDescriptor, value protoreflect.Value) string 
 		items = append(items, value.List().Get(i).String())
 	}
 	return oneLine(strings.Join(items, ","))
-}
-
-// oneLine makes what an agent wrote safe and short for a terminal.
-func oneLine(s string) string {
-	const most = 160
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	if runes := []rune(s); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return s
 }

@@ -3,13 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"sync"
-
-	"golang.org/x/term"
-
-	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
 // console is where logs and progress are shown. On a terminal the progress is one line at the
@@ -21,10 +15,13 @@ type console struct {
 	status   string
 }
 
-func newConsole(w io.Writer) *console {
-	file, isFile := w.(*os.File)
-	return &console{w: w, terminal: isFile && term.IsTerminal(int(file.Fd()))}
+// newConsole shows on w, which leads to a terminal or doesn't.
+func newConsole(w io.Writer, isTerminal bool) *console {
+	return &console{w: w, terminal: isTerminal}
 }
+
+// isTerminal reports whether progress is shown.
+func (c *console) isTerminal() bool { return c.terminal }
 
 // clearLine moves to the line's begin and erases it.
 const clearLine = "\r\x1b[K"
@@ -60,15 +57,4 @@ func (c *console) conclude(line string) {
 	if c.terminal {
 		fmt.Fprintln(c.w, line)
 	}
-}
-
-func newLogger(c *console, format, level string) *slog.Logger {
-	var least slog.Level
-	_ = least.UnmarshalText([]byte(level)) // the grammar has checked it
-	options := &slog.HandlerOptions{Level: least}
-	var handler slog.Handler = slog.NewJSONHandler(c, options)
-	if format == "text" || format == "auto" && c.terminal {
-		handler = slog.NewTextHandler(c, options)
-	}
-	return slog.New(tracing.LogHandler(handler))
 }

@@ -17,8 +17,8 @@ import (
 func screen(written string) []string {
 	var lines []string
 	for line := range strings.SplitSeq(written, "\n") {
-		if erased := strings.LastIndex(line, clearLine); erased >= 0 {
-			line = line[erased+len(clearLine):]
+		if erased := strings.LastIndex(line, "\r\x1b[K"); erased >= 0 {
+			line = line[erased+len("\r\x1b[K"):]
 		}
 		lines = append(lines, line)
 	}
@@ -33,9 +33,9 @@ func observed(t *testing.T, terminal bool) (observe func(event any), log *slog.L
 		t.Fatal(err)
 	}
 	shown = new(lockedBuffer)
-	console := &console{w: shown, terminal: terminal}
+	console := newConsole(shown, terminal)
 	log = newLogger(console, "auto", "info")
-	detach := gateway.Observers{Log: log, Progress: console.drain}.Attach(supervisor)
+	detach := gateway.Observers{Log: log, Progress: func(event any) bool { return showDrain(console, event) }}.Attach(supervisor)
 	t.Cleanup(func() {
 		detach()
 		supervisor.Close()
@@ -113,12 +113,12 @@ func TestLogFormat(t *testing.T) {
 		json     bool
 	}{{"auto", true, false}, {"auto", false, true}, {"text", false, false}, {"json", true, true}} {
 		var shown bytes.Buffer
-		newLogger(&console{w: &shown, terminal: test.terminal}, test.format, "info").Info("hello")
+		newLogger(newConsole(&shown, test.terminal), test.format, "info").Info("hello")
 		if isJSON := json.Valid(shown.Bytes()); isJSON != test.json {
 			t.Errorf("--log-format %s, terminal %v: %s", test.format, test.terminal, &shown)
 		}
 	}
-	if newConsole(new(bytes.Buffer)).terminal {
+	if isTerminal(new(bytes.Buffer)) {
 		t.Error("a buffer is taken for a terminal")
 	}
 }
@@ -127,7 +127,7 @@ func TestLogLevel(t *testing.T) {
 	for name, level := range map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	} {
-		handler := newLogger(&console{w: new(bytes.Buffer)}, "json", name).Handler()
+		handler := newLogger(newConsole(new(bytes.Buffer), false), "json", name).Handler()
 		if !handler.Enabled(t.Context(), level) || handler.Enabled(t.Context(), level-1) {
 			t.Errorf("--log-level %s doesn't begin at %v", name, level)
 		}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,7 +64,7 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 	}
 	gateway, err := c.open()
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	defer gateway.Close()
 	if c.everything() && !c.Yes {
@@ -73,7 +72,7 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
-	drain, err := c.drain(ctx, gateway, std.out)
+	drain, err := followDrain(ctx, gateway, std.out, c.begin)
 	if err != nil {
 		return explainAdmin(err)
 	}
@@ -126,7 +125,7 @@ func (c *drainCmd) everything() bool {
 
 // confirm asks on the terminal.
 func (c *drainCmd) confirm(ctx context.Context, gateway *adminapi.Client, std streams) error {
-	if _, isTerminal := terminalOf(std.in); !isTerminal {
+	if !isTerminal(std.in) {
 		return usageError{errors.New("draining everything is asked about first, and there is no terminal to ask on: it needs --yes")}
 	}
 	sessions, err := gateway.Sessions(ctx, adminapi.Query{Limit: 1})
@@ -134,7 +133,7 @@ func (c *drainCmd) confirm(ctx context.Context, gateway *adminapi.Client, std st
 		return explainAdmin(err)
 	}
 	question := fmt.Sprintf("Drain all %d %s at %s? New ones are refused until 'lastcall resume'.", sessions.Total, plural(sessions.Total, "session"), oneLine(c.Admin))
-	if !newPrompt(std).ask(ctx, question) {
+	if !newPrompt(std.in, std.out).ask(ctx, question) {
 		return errors.New("nothing was drained")
 	}
 	return nil
@@ -166,32 +165,6 @@ func valueOf[T any](flag *T) (value T) {
 		value = *flag
 	}
 	return value
-}
-
-// drain begins the drain and follows it to its end.
-func (c *drainCmd) drain(ctx context.Context, gateway *adminapi.Client, w io.Writer) (*adminapi.Drain, error) {
-	following, cancel := context.WithCancel(ctx)
-	news, ended := make(chan drainNews, 64), make(chan struct{})
-	go func() {
-		defer close(ended)
-		followDrains(following, gateway, news)
-	}()
-	defer func() {
-		cancel()
-		<-ended
-	}()
-	f := &drainFollower{gateway: gateway, console: newConsole(w), news: news}
-	f.awaitStream(ctx) // before the drain can have anything to tell
-	if ctx.Err() != nil {
-		return nil, errors.New("interrupted: nothing was drained")
-	}
-	begun, err := c.begin(context.WithoutCancel(ctx), gateway) // half of a request would leave it open whether it drains
-	if err != nil {
-		return nil, err
-	}
-	f.drain = begun
-	err = f.follow(ctx)
-	return f.drain, err
 }
 
 func (c *drainCmd) begin(ctx context.Context, gateway *adminapi.Client) (*adminapi.Drain, error) {
@@ -226,157 +199,4 @@ func tellAfterwards(ctx context.Context, gateway *adminapi.Client, w io.Writer) 
 	}
 	_, err = fmt.Fprintln(w, line)
 	return err
-}
-
-// drainNews is what the stream of events has told: a drain, that news were missed, or that it began.
-type drainNews struct {
-	drain  *adminapi.Drain
-	missed bool
-	lost   bool // the stream; there is no other news after it
-}
-
-// followDrains tells the news until the stream is lost or ctx ends.
-func followDrains(ctx context.Context, gateway *adminapi.Client, news chan<- drainNews) {
-	tell := func(n drainNews) error {
-		select {
-		case news <- n:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	_ = gateway.Events(ctx, func(e adminapi.Event) error { // however it ends, it is lost
-		switch e.Name {
-		case adminapi.EventState:
-			return tell(drainNews{})
-		case adminapi.EventLagged:
-			return tell(drainNews{missed: true})
-		case adminapi.EventDrainProgress, adminapi.EventDrainFinished: // its start is what the request was answered
-			drain := new(adminapi.Drain)
-			if err := json.Unmarshal(e.Data, drain); err != nil {
-				return err
-			}
-			return tell(drainNews{drain: drain})
-		}
-		return nil
-	})
-	_ = tell(drainNews{lost: true}) // fails only where nobody listens any more
-}
-
-// How a drain is followed.
-const (
-	streamPatience = 5 * time.Second        // what the stream of events may take to begin, before it is done without
-	followPulse    = 500 * time.Millisecond // how often the line is drawn anew; without the stream, how often the gateway is asked
-	newsPatience   = 3 * time.Second        // there is news every second, if only of the time
-	lostPatience   = 5 * time.Second        // how long a gateway may not answer
-)
-
-// drainFollower shows a drain. It learns of it from events, and without them by asking.
-type drainFollower struct {
-	gateway *adminapi.Client
-	console *console
-	news    <-chan drainNews // nil: the stream is lost
-	drain   *adminapi.Drain
-	heard   time.Time // when there was news last
-	shown   string
-}
-
-func (f *drainFollower) awaitStream(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, streamPatience)
-	defer cancel()
-	select {
-	case n := <-f.news:
-		f.lose(n)
-	case <-ctx.Done():
-	}
-}
-
-func (f *drainFollower) lose(n drainNews) {
-	if n.lost {
-		f.news = nil
-	}
-}
-
-// follow returns when the drain is over. It shows each change, and a summary at the end.
-func (f *drainFollower) follow(ctx context.Context) error {
-	pulse := time.NewTicker(followPulse)
-	defer pulse.Stop()
-	f.heard = time.Now()
-	for !f.drain.Over {
-		f.show()
-		var err error
-		select {
-		case n := <-f.news:
-			err = f.take(ctx, n)
-		case <-pulse.C:
-			if f.news == nil || time.Since(f.heard) > newsPatience {
-				err = f.ask(ctx)
-			}
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			err = errors.New("interrupted: the drain goes on at the gateway")
-		}
-		if err != nil {
-			f.conclude(f.shown)
-			return err
-		}
-	}
-	f.show()
-	f.conclude(drainSummary(f.drain))
-	return nil
-}
-
-func (f *drainFollower) take(ctx context.Context, n drainNews) error {
-	f.lose(n)
-	if n.missed || n.lost {
-		return f.ask(ctx)
-	}
-	if n.drain != nil && n.drain.ID == f.drain.ID {
-		f.drain, f.heard = n.drain, time.Now()
-	}
-	return nil
-}
-
-// ask bears for a while that the gateway doesn't answer.
-func (f *drainFollower) ask(ctx context.Context) error {
-	state, err := f.gateway.State(ctx)
-	if err != nil {
-		if time.Since(f.heard) > lostPatience {
-			return fmt.Errorf("the gateway is lost, and how its drain ends: %w", err)
-		}
-		return nil
-	}
-	for i := range state.Drains {
-		if d := &state.Drains[i]; d.ID == f.drain.ID {
-			f.drain, f.heard = d, time.Now()
-			return nil
-		}
-	}
-	return errors.New("the gateway knows nothing of the drain any more: was it started anew?")
-}
-
-// show draws the bar, or prints a line where the counts have changed.
-func (f *drainFollower) show() {
-	if f.console.terminal {
-		width, _ := screenSize(f.console.w)
-		f.shown = drainBarLine(f.drain, time.Now(), width-1)
-		f.console.show(f.shown)
-		return
-	}
-	counts := *f.drain
-	counts.Over = true // without the time, which always changes
-	if text := drainText(&counts, time.Time{}); text != f.shown {
-		f.shown = text
-		fmt.Fprintln(f.console.w, drainText(f.drain, time.Now()))
-	}
-}
-
-// conclude leaves a last line. What was printed already isn't printed again.
-func (f *drainFollower) conclude(line string) {
-	if f.console.terminal {
-		f.console.conclude(line)
-	} else if line != f.shown {
-		fmt.Fprintln(f.console.w, line)
-	}
 }

@@ -22,8 +22,6 @@ func startDrain(t *testing.T, g *fakeGateway, args ...string) (out *lockedBuffer
 
 var someKilled = map[actors.Outcome]int{actors.Drained: 2, actors.Killed: 1}
 
-func allDrained(n int) map[actors.Outcome]int { return map[actors.Outcome]int{actors.Drained: n} }
-
 func TestDrainTellsEachChangeAndEndsWithASummary(t *testing.T) {
 	g := newFakeGateway(t, adminSessions(3)...)
 	out, _, ended := startDrain(t, g, "--yes")
@@ -160,23 +158,6 @@ func TestDrainIsFollowedWithoutEventsToo(t *testing.T) {
 				t.Errorf("exit code %d\n%s", code, out)
 			}
 		})
-	}
-}
-
-func TestDrainAsksForWhatItMissed(t *testing.T) {
-	for _, news := range []drainNews{{missed: true}, {lost: true}} {
-		g := newFakeGateway(t)
-		g.state.Drains = []adminapi.Drain{{ID: "d0"}, {ID: "d1", Over: true}}
-		flags := adminFlags{Admin: g.address}
-		gateway, err := flags.open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := drainFollower{gateway: gateway, drain: &adminapi.Drain{ID: "d1"}}
-		if err := f.take(t.Context(), news); err != nil || !f.drain.Over {
-			t.Errorf("%+v: it is at %+v, %v", news, f.drain, err)
-		}
-		gateway.Close()
 	}
 }
 

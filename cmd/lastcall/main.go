@@ -4,11 +4,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -133,4 +136,12 @@ func version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
+}
+
+// untilInterrupted ends with Ctrl-C or SIGTERM. A second one ends the process, also where what it shows
+// isn't read.
+func untilInterrupted() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }

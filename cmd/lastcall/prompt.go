@@ -5,11 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
-
-	"golang.org/x/term"
 )
 
 // prompt asks the user on the terminal. Only a line that comes after a question answers it: what was
@@ -22,12 +19,12 @@ type prompt struct {
 
 // newPrompt reads the terminal for as long as the process lives. Where the input is no terminal
 // nobody is there to ask, and the answer is no.
-func newPrompt(std streams) *prompt {
-	file, isFile := std.in.(*os.File)
-	if !isFile || !term.IsTerminal(int(file.Fd())) {
+func newPrompt(in io.Reader, out io.Writer) *prompt {
+	file, isTerminal := terminalOf(in)
+	if !isTerminal {
 		return &prompt{}
 	}
-	p := &prompt{w: std.out}
+	p := &prompt{w: out}
 	go p.read(file)
 	return p
 }

@@ -153,11 +153,3 @@ func orDash(s *actors.Seconds) string {
 	}
 	return s.String()
 }
-
-// counted is "1 session" or "2 sessions".
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

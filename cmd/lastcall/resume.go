@@ -29,7 +29,7 @@ func (c *resumeCmd) Run(std streams) error {
 	defer stop()
 	gateway, err := c.open()
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	defer gateway.Close()
 	state, err := gateway.Resume(ctx)

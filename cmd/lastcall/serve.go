@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -17,6 +16,7 @@ import (
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
 	"github.com/lastcall-go/lastcall/transport/gateway"
+	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
 // serveCmd is the flags of the gateway and its log.
@@ -66,9 +66,9 @@ Example:
 func (c *serveCmd) Run(std streams) error {
 	signals := daemon.WatchSignals(c.HangupDrains(), func() { os.Exit(exitKilled) }) // before anybody can know that there is a process to signal
 	defer signals.Stop()
-	console := newConsole(std.err)
+	var console *console
 	log := daemon.OpenLog(std.err, func(lines io.Writer) *slog.Logger {
-		console.w = lines
+		console = newConsole(lines, isTerminal(std.err))
 		return newLogger(console, c.LogFormat, c.LogLevel)
 	})
 	deadline, err := c.serve(console, log, signals)
@@ -120,7 +120,7 @@ func (c *serveCmd) open(console *console, log *daemon.Log, ending func(deadline 
 	options.LogSessions = c.LogSessions
 	options.Services = append(options.Services, c.services...)
 	options.Observers = []func(any){notifier.Observe}
-	options.Progress = console.drain
+	options.Progress = func(event any) bool { return showDrain(console, event) }
 	options.Started = func() {
 		c.LogListening(options)
 		notifier.Started()
@@ -144,8 +144,8 @@ func profiles() http.Handler {
 	return mux
 }
 
-// drain shows the drain of all sessions on a terminal: see [gateway.Observers].
-func (c *console) drain(event any) (shown bool) {
+// showDrain shows the drain of all sessions on a terminal: see [gateway.Observers].
+func showDrain(c *console, event any) (shown bool) {
 	switch e := event.(type) {
 	case actors.DrainStarted:
 		c.show(fmt.Sprintf("draining: %d sessions", e.Sessions))
@@ -159,23 +159,16 @@ func (c *console) drain(event any) (shown bool) {
 		}
 		c.conclude(line)
 	}
-	return c.terminal
+	return c.isTerminal()
 }
 
-// totals lists the outcomes that occurred.
-func totals(counts map[actors.Outcome]int) string {
-	var parts []string
-	for _, outcome := range actors.Outcomes() {
-		if n := counts[outcome]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
-		}
+func newLogger(c *console, format, level string) *slog.Logger {
+	var least slog.Level
+	_ = least.UnmarshalText([]byte(level)) // the grammar has checked it
+	options := &slog.HandlerOptions{Level: least}
+	var handler slog.Handler = slog.NewJSONHandler(c, options)
+	if format == "text" || format == "auto" && c.isTerminal() {
+		handler = slog.NewTextHandler(c, options)
 	}
-	return strings.Join(parts, ", ")
-}
-
-func suffix(separator, text string) string {
-	if text == "" {
-		return ""
-	}
-	return separator + text
+	return slog.New(tracing.LogHandler(handler))
 }

@@ -150,30 +150,3 @@ func joinCells(columns []sessionColumn, text func(sessionColumn) string) string 
 	}
 	return strings.TrimRight(strings.Join(cells, betweenColumns), " ")
 }
-
-func padCell(text string, width int, right bool) string {
-	text = fitCell(text, width)
-	space := strings.Repeat(" ", width-lipgloss.Width(text))
-	if right {
-		return space + text
-	}
-	return text + space
-}
-
-// fitCell cuts a text to a width on the screen, on which a character may take two columns.
-func fitCell(text string, width int) string {
-	if lipgloss.Width(text) <= width {
-		return text
-	}
-	if width <= 0 {
-		return ""
-	}
-	cut := ""
-	for _, r := range text {
-		if lipgloss.Width(cut+string(r)) > width-1 {
-			break
-		}
-		cut += string(r)
-	}
-	return cut + "…"
-}
