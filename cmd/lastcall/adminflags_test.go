@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 )
 
 // adminCommands are the commands that ask an admin listener.
@@ -93,13 +95,13 @@ func eventually(t *testing.T, what func() string, is func(string) bool) string {
 }
 
 func TestAdminCommandsExplainWhyTheyCannotAsk(t *testing.T) {
-	g := newFakeGateway(t)
-	g.close()
+	g := operatortest.New(t)
+	g.Close()
 	refuses := admin(t, func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "a token is needed", http.StatusUnauthorized)
 	})
 	for _, command := range []string{"sessions", "sessions --watch", "sessions --json", "drain --yes", "drain x7", "resume"} {
-		code, stdout, stderr := adminOutput(t, append(strings.Fields(command), "--admin", g.address)...)
+		code, stdout, stderr := adminOutput(t, append(strings.Fields(command), "--admin", g.Address)...)
 		if code != 1 || stdout != "" || !strings.Contains(stderr, "is the gateway running, and is --admin right?") {
 			t.Errorf("%s: exit code %d, %q, %q", command, code, stdout, stderr)
 		}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 )
 
 func TestAdminURL(t *testing.T) {
@@ -25,7 +27,7 @@ func TestAdminURL(t *testing.T) {
 		{"http://[::]/", "http://127.0.0.1/readyz"},
 	}
 	for _, test := range tests {
-		u, err := adminURL(test.admin)
+		u, err := operator.URL(test.admin)
 		if err != nil {
 			t.Errorf("%s: %v", test.admin, err)
 			continue
@@ -41,7 +43,7 @@ func TestWhatIsNoAdminURLIsRefusedInOneLine(t *testing.T) {
 		"", "nowhere", "8081", "127.0.0.1", "127.0.0.1:", "::1:8081", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:http",
 		"127.0.0.1:8081/ops", "ws://127.0.0.1:8081", "http://127.0.0.1:8081?live", "http://127.0.0.1:8081#live", "http://%zz", "\n:1",
 	} {
-		u, err := adminURL(admin)
+		u, err := operator.URL(admin)
 		if err == nil {
 			t.Errorf("%q: got %v, want an error", admin, u)
 			continue
@@ -54,7 +56,7 @@ func TestWhatIsNoAdminURLIsRefusedInOneLine(t *testing.T) {
 
 func TestAdminURLWithCredentialsIsRefusedWithoutShowingThem(t *testing.T) {
 	for _, admin := range []string{"http://ada:secret@127.0.0.1:8081", "http://ada:secret@%zz", "ada:secret@127.0.0.1:8081"} {
-		if u, err := adminURL(admin); err == nil || strings.Contains(err.Error(), "secret") {
+		if u, err := operator.URL(admin); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, %v", admin, u, err)
 		}
 	}

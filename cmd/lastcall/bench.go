@@ -5,11 +5,13 @@ import (
 	"errors"
 	"os/signal"
 	"syscall"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/measure"
 )
 
 // benchCmd is the load test's flags.
 type benchCmd struct {
-	benchFlags
+	measure.Flags
 	JSON bool `name:"json" env:"-" help:"Print the result as JSON."`
 }
 
@@ -40,16 +42,16 @@ func (c *benchCmd) Run(std streams) error {
 }
 
 func (c *benchCmd) run(ctx context.Context, std streams) error {
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return usageError{err}
 	}
 	c.Version = version()
-	result, err := c.measure(ctx, std.err)
+	result, err := c.Measure(ctx, std.err)
 	if err != nil && ctx.Err() != nil {
 		return errors.New("interrupted")
 	}
 	if result != nil {
-		err = errors.Join(err, result.print(std.out, c.JSON), result.verdict())
+		err = errors.Join(err, result.Print(std.out, c.JSON), result.Verdict())
 	}
 	return err
 }

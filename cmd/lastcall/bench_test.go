@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/measure"
 )
 
 // benching is one run of "lastcall bench" in this process, with its gateway in another.
@@ -39,7 +41,7 @@ type benching struct {
 
 // launch makes a gateway of the test binary.
 func (b *benching) launch(args ...string) (*exec.Cmd, error) {
-	command, err := launchBenchGateway(append(args, b.args...)...)
+	command, err := measure.Launch(append(args, b.args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +79,7 @@ func (b *benching) run(args ...string) (code int, stdout string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	command.launch = b.launch
+	command.Launch = b.launch
 	if b.ctx == nil {
 		b.ctx = b.t.Context()
 	}
@@ -117,7 +119,7 @@ func TestBenchOfAGatewayOfItsOwn(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d after\n%s", code, b.shown())
 	}
-	var result benchResult
+	var result measure.Result
 	strict := json.NewDecoder(strings.NewReader(stdout))
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(&result); err != nil {
@@ -133,7 +135,7 @@ func TestBenchOfAGatewayOfItsOwn(t *testing.T) {
 		t.Errorf("load %+v, want 20 sessions for 0.2 s", l)
 	}
 	d := result.Drain
-	if !slices.Equal(d.Closed, []benchClosing{{1001, "server shutdown", 20}}) || !maps.Equal(d.Totals, map[string]int{"drained": 20}) || d.Seconds <= 0 {
+	if !slices.Equal(d.Closed, []measure.Closing{{Code: 1001, Reason: "server shutdown", Clients: 20}}) || !maps.Equal(d.Totals, map[string]int{"drained": 20}) || d.Seconds <= 0 {
 		t.Errorf("drain %+v, want each of 20 told 1001", d)
 	}
 	if len(result.EndedEarly) != 0 || result.Gateway != "own" || result.Shares != "gateway and agent" {
@@ -202,12 +204,12 @@ func TestBenchOfAGatewayThatRefusesTheToken(t *testing.T) {
 // agentOfBench answers at once.
 func agentOfBench(t *testing.T) (address string) {
 	t.Helper()
-	agent, err := startBenchAgent()
+	agent, err := measure.StartAgent()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(agent.end)
-	return agent.address
+	t.Cleanup(agent.End)
+	return agent.Address
 }
 
 // Half of the sessions may fail, and the numbers are still of use; with fewer they are not.
@@ -263,14 +265,14 @@ func TestBenchDrainsAGivenGatewayAndResumesIt(t *testing.T) {
 	defer admin.Close()
 	b := &benching{t: t}
 	code, stdout := b.run("--url", p.url, "--admin", admin.URL, "--drain", "--token", "mine", "--sessions", "5", "--busy", "0", "--json")
-	var result benchResult
+	var result measure.Result
 	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 {
 		t.Fatalf("exit code %d, %v\n%s", code, err, b.shown())
 	}
-	if want := (benchMemory{Empty: 2e7, Idle: 2e7}); result.Memory != want || result.Load != nil {
+	if want := (measure.Memory{Empty: 2e7, Idle: 2e7}); result.Memory != want || result.Load != nil {
 		t.Errorf("memory %+v, load %+v; want %+v and no load", result.Memory, result.Load, want)
 	}
-	want := benchDrain{Seconds: result.Drain.Seconds, Closed: []benchClosing{{1001, "server shutdown", 5}}, GatewaySeconds: 0.25, Totals: map[string]int{"drained": 5}}
+	want := measure.Drain{Seconds: result.Drain.Seconds, Closed: []measure.Closing{{Code: 1001, Reason: "server shutdown", Clients: 5}}, GatewaySeconds: 0.25, Totals: map[string]int{"drained": 5}}
 	if !reflect.DeepEqual(result.Drain, want) || want.Seconds <= 0 {
 		t.Errorf("drain %+v, want %+v", result.Drain, want)
 	}
@@ -342,7 +344,7 @@ func TestBenchHelpHasExamplesThatWork(t *testing.T) {
 		}
 		command, err := parseBench(args[2:]...)
 		if err == nil {
-			err = command.check()
+			err = command.Check()
 		}
 		if args[0] != "lastcall" || args[1] != "bench" || err != nil {
 			t.Errorf("%s: %v", line, err)

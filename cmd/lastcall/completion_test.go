@@ -227,7 +227,7 @@ func TestShellsCompleteWhatIsTyped(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			terminal := openTerminal(t, folder, name, shell.args...)
+			typed := openTerminal(t, folder, name, shell.args...)
 			for _, test := range []struct{ keys, want string }{
 				{"lastcall --he\t", "<--help>"},
 				{"lastcall compl\tz\t", "<completion><zsh>"},
@@ -237,9 +237,9 @@ func TestShellsCompleteWhatIsTyped(t *testing.T) {
 				{"lastcall rep\t--slo\t5 rep\t", "<report><--slowest><5><report.json>"},
 				{"lastcall healthcheck --li\t", "<healthcheck><--live>"},
 			} {
-				terminal.await("ready> ")
-				terminal.press(test.keys + "\r")
-				shown := terminal.await(">!")
+				typed.await("ready> ")
+				typed.press(test.keys + "\r")
+				shown := typed.await(">!")
 				got := strings.ReplaceAll(shown[strings.LastIndex(shown, "\n")+1:], "=", "><") // one word or two
 				if got != test.want+"!" {
 					t.Errorf("%q: got %q, want %q of\n%s", test.keys, got, test.want, shown)
@@ -249,8 +249,8 @@ func TestShellsCompleteWhatIsTyped(t *testing.T) {
 	}
 }
 
-// terminal is one that a program runs in.
-type terminal struct {
+// shellTerminal is one that a program runs in.
+type shellTerminal struct {
 	t      *testing.T
 	keys   io.Writer
 	output chan string
@@ -258,7 +258,7 @@ type terminal struct {
 }
 
 // openTerminal runs a program in a terminal, and in this folder, until the test is over.
-func openTerminal(t *testing.T, folder, name string, args ...string) *terminal {
+func openTerminal(t *testing.T, folder, name string, args ...string) *shellTerminal {
 	t.Helper()
 	program := exec.Command(name, args...)
 	program.Dir = folder
@@ -286,10 +286,10 @@ func openTerminal(t *testing.T, folder, name string, args ...string) *terminal {
 		for range output { // until the reader has ended
 		}
 	})
-	return &terminal{t: t, keys: file, output: output}
+	return &shellTerminal{t: t, keys: file, output: output}
 }
 
-func (term *terminal) press(keys string) {
+func (term *shellTerminal) press(keys string) {
 	term.t.Helper()
 	if _, err := io.WriteString(term.keys, keys); err != nil {
 		term.t.Fatal(err)
@@ -297,7 +297,7 @@ func (term *terminal) press(keys string) {
 }
 
 // await is what the terminal shows up to this text.
-func (term *terminal) await(text string) string {
+func (term *shellTerminal) await(text string) string {
 	term.t.Helper()
 	late := time.After(patience)
 	for !strings.Contains(term.unread, text) {

@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
 	"github.com/lastcall-go/lastcall/transport/client/workdir"
@@ -44,7 +45,7 @@ func (c *connectCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process, also where what it shows isn't read
-	folder, err := workdir.Open(".", newPrompt(std.in, std.out).ask)
+	folder, err := workdir.Open(".", terminal.NewPrompt(std.in, std.out).Ask)
 	if err != nil {
 		return err
 	}
@@ -78,9 +79,9 @@ func show(w io.Writer, event client.Event) {
 	case client.Received:
 		fmt.Fprintln(w, actionLine(e.Action))
 	case client.Closed:
-		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("closed: %d %s", e.Code, oneLine(e.Reason))))
+		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("closed: %d %s", e.Code, terminal.OneLine(e.Reason))))
 	case client.Reconnecting:
-		fmt.Fprintf(w, "connecting again in %v (attempt %d): %s\n", e.Delay.Round(time.Millisecond), e.Attempt, oneLine(e.Cause.Error()))
+		fmt.Fprintf(w, "connecting again in %v (attempt %d): %s\n", e.Delay.Round(time.Millisecond), e.Attempt, terminal.OneLine(e.Cause.Error()))
 	}
 }
 
@@ -104,11 +105,11 @@ func actionLine(action *dap.Action) string {
 
 func fieldText(f protoreflect.FieldDescriptor, value protoreflect.Value) string {
 	if !f.IsList() {
-		return oneLine(value.String())
+		return terminal.OneLine(value.String())
 	}
 	var items []string
 	for i := range value.List().Len() {
 		items = append(items, value.List().Get(i).String())
 	}
-	return oneLine(strings.Join(items, ","))
+	return terminal.OneLine(strings.Join(items, ","))
 }

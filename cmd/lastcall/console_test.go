@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/transport/gateway"
 )
 
@@ -26,14 +28,14 @@ func screen(written string) []string {
 }
 
 // observed attaches a console and its log to a supervisor, as serve does.
-func observed(t *testing.T, terminal bool) (observe func(event any), log *slog.Logger, shown *lockedBuffer) {
+func observed(t *testing.T, onTerminal bool) (observe func(event any), log *slog.Logger, shown *lockedBuffer) {
 	t.Helper()
 	supervisor, err := actors.NewSupervisor(actors.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	shown = new(lockedBuffer)
-	console := newConsole(shown, terminal)
+	console := terminal.NewConsole(shown, onTerminal)
 	log = newLogger(console, "auto", "info")
 	detach := gateway.Observers{Log: log, Progress: func(event any) bool { return showDrain(console, event) }}.Attach(supervisor)
 	t.Cleanup(func() {
@@ -70,7 +72,7 @@ func TestTerminalShowsProgressAndTotals(t *testing.T) {
 		t.Errorf("after a record the line shows %q, want %q", last(), progress)
 	}
 	observe(actors.DrainFinished{Report: someReport})
-	eventually(t, shown.String, holds("drained 3 sessions"))
+	eventually(t, shown.String, operatortest.Holds("drained 3 sessions"))
 	log.Info("comes after it")
 
 	var got []string
@@ -100,7 +102,7 @@ func TestADrainOfAPartIsLoggedOnATerminalToo(t *testing.T) {
 	observe(actors.DrainStarted{DrainStatus: part})
 	observe(actors.DrainProgress{DrainStatus: part})
 	observe(actors.DrainFinished{DrainStatus: part, Report: someReport})
-	eventually(t, shown.String, holds("drain finished"))
+	eventually(t, shown.String, operatortest.Holds("drain finished"))
 	if n := strings.Count(shown.String(), "drain=d1 "); n != 3 || strings.Contains(shown.String(), "draining:") {
 		t.Errorf("logged %s", shown)
 	}
@@ -113,12 +115,12 @@ func TestLogFormat(t *testing.T) {
 		json     bool
 	}{{"auto", true, false}, {"auto", false, true}, {"text", false, false}, {"json", true, true}} {
 		var shown bytes.Buffer
-		newLogger(newConsole(&shown, test.terminal), test.format, "info").Info("hello")
+		newLogger(terminal.NewConsole(&shown, test.terminal), test.format, "info").Info("hello")
 		if isJSON := json.Valid(shown.Bytes()); isJSON != test.json {
 			t.Errorf("--log-format %s, terminal %v: %s", test.format, test.terminal, &shown)
 		}
 	}
-	if isTerminal(new(bytes.Buffer)) {
+	if terminal.Is(new(bytes.Buffer)) {
 		t.Error("a buffer is taken for a terminal")
 	}
 }
@@ -127,7 +129,7 @@ func TestLogLevel(t *testing.T) {
 	for name, level := range map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	} {
-		handler := newLogger(newConsole(new(bytes.Buffer), false), "json", name).Handler()
+		handler := newLogger(terminal.NewConsole(new(bytes.Buffer), false), "json", name).Handler()
 		if !handler.Enabled(t.Context(), level) || handler.Enabled(t.Context(), level-1) {
 			t.Errorf("--log-level %s doesn't begin at %v", name, level)
 		}

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -29,7 +31,7 @@ type drainCmd struct {
 	BatchInterval *time.Duration `env:"-" aliases:"wave-interval" placeholder:"D" help:"Time between two batches (default: the gateway's)."`
 	Reason        string         `env:"-" placeholder:"TEXT" help:"What clients are told (default: the gateway's)."`
 	Yes           bool           `env:"-" help:"Don't ask before everything is drained."`
-	adminFlags
+	operator.Flags
 }
 
 // Help is shown by "lastcall drain --help".
@@ -62,7 +64,7 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 	if err := c.check(); err != nil {
 		return usageError{err}
 	}
-	gateway, err := c.open()
+	gateway, err := c.Open()
 	if err != nil {
 		return usageError{err}
 	}
@@ -72,9 +74,9 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 			return err
 		}
 	}
-	drain, err := followDrain(ctx, gateway, std.out, c.begin)
+	drain, err := operator.Follow(ctx, gateway, std.out, c.begin)
 	if err != nil {
-		return explainAdmin(err)
+		return operator.Explain(err)
 	}
 	if c.everything() {
 		if err := tellAfterwards(ctx, gateway, std.out); err != nil {
@@ -82,7 +84,7 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 		}
 	}
 	if len(drain.Killed) > 0 || drain.Totals[actors.Killed] > 0 {
-		return killedError{errors.New(drainSummary(drain))}
+		return killedError{errors.New(operator.Summary(drain))}
 	}
 	return nil
 }
@@ -125,15 +127,15 @@ func (c *drainCmd) everything() bool {
 
 // confirm asks on the terminal.
 func (c *drainCmd) confirm(ctx context.Context, gateway *adminapi.Client, std streams) error {
-	if !isTerminal(std.in) {
+	if !terminal.Is(std.in) {
 		return usageError{errors.New("draining everything is asked about first, and there is no terminal to ask on: it needs --yes")}
 	}
 	sessions, err := gateway.Sessions(ctx, adminapi.Query{Limit: 1})
 	if err != nil {
-		return explainAdmin(err)
+		return operator.Explain(err)
 	}
-	question := fmt.Sprintf("Drain all %d %s at %s? New ones are refused until 'lastcall resume'.", sessions.Total, plural(sessions.Total, "session"), oneLine(c.Admin))
-	if !newPrompt(std.in, std.out).ask(ctx, question) {
+	question := fmt.Sprintf("Drain all %d %s at %s? New ones are refused until 'lastcall resume'.", sessions.Total, terminal.Plural(sessions.Total, "session"), terminal.OneLine(c.Admin))
+	if !terminal.NewPrompt(std.in, std.out).Ask(ctx, question) {
 		return errors.New("nothing was drained")
 	}
 	return nil
@@ -191,7 +193,7 @@ func tellAfterwards(ctx context.Context, gateway *adminapi.Client, w io.Writer) 
 	line := "the gateway refuses new sessions until 'lastcall resume', or ends with SIGTERM"
 	switch {
 	case err != nil:
-		line = "the gateway doesn't answer any more: " + oneLine(err.Error())
+		line = "the gateway doesn't answer any more: " + terminal.OneLine(err.Error())
 	case state.Final:
 		line = "the gateway's process is ending"
 	case state.State == actors.Serving:

@@ -8,28 +8,29 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
 // startDrain begins a drain away from any terminal, and waits until it was asked for.
-func startDrain(t *testing.T, g *fakeGateway, args ...string) (out *lockedBuffer, end func() int, ended <-chan int) {
+func startDrain(t *testing.T, g *operatortest.Gateway, args ...string) (out *lockedBuffer, end func() int, ended <-chan int) {
 	t.Helper()
 	out = new(lockedBuffer)
-	end, ended = startAdmin(t, streams{strings.NewReader(""), out, out}, append([]string{"drain", "--admin", g.address}, args...)...)
-	eventually(t, g.posted, func(posted string) bool { return posted != "" })
+	end, ended = startAdmin(t, streams{strings.NewReader(""), out, out}, append([]string{"drain", "--admin", g.Address}, args...)...)
+	eventually(t, g.Posted, func(posted string) bool { return posted != "" })
 	return out, end, ended
 }
 
 var someKilled = map[actors.Outcome]int{actors.Drained: 2, actors.Killed: 1}
 
 func TestDrainTellsEachChangeAndEndsWithASummary(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	out, _, ended := startDrain(t, g, "--yes")
-	eventually(t, out.String, holds("0/3 · 3 left · "))
-	g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 1, allDrained(2) })
-	g.drained(func(d *adminapi.Drain) { d.Deadline = d.Deadline.Add(-time.Second) }) // no change to tell of
-	eventually(t, out.String, holds("2/3 drained 2 · 1 left · "))
-	g.drained(overWith(allDrained(3)))
+	eventually(t, out.String, operatortest.Holds("0/3 · 3 left · "))
+	g.Drained(func(d *adminapi.Drain) { d.Left, d.Totals = 1, operatortest.AllDrained(2) })
+	g.Drained(func(d *adminapi.Drain) { d.Deadline = d.Deadline.Add(-time.Second) }) // no change to tell of
+	eventually(t, out.String, operatortest.Holds("2/3 drained 2 · 1 left · "))
+	g.Drained(operatortest.OverWith(operatortest.AllDrained(3)))
 	code := await(t, ended)
 
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -37,42 +38,42 @@ func TestDrainTellsEachChangeAndEndsWithASummary(t *testing.T) {
 		lines[4] != "the gateway refuses new sessions until 'lastcall resume', or ends with SIGTERM" {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
-	if g.posted() != "/drain" {
-		t.Errorf("posted %q", g.posted())
+	if g.Posted() != "/drain" {
+		t.Errorf("posted %q", g.Posted())
 	}
 }
 
 func TestDrainListensBeforeItBegins(t *testing.T) {
-	g := newFakeGateway(t, aSession(1))
-	g.slowness = 100 * time.Millisecond
-	g.onDrain = func(d *adminapi.Drain) { // over before the answer is there
-		if len(g.streams) != 1 {
-			t.Errorf("%d listen to the events", len(g.streams))
+	g := operatortest.New(t, operatortest.Session(1))
+	g.Slowness = 100 * time.Millisecond
+	g.OnDrain = func(d *adminapi.Drain) { // over before the answer is there
+		if len(g.Streams) != 1 {
+			t.Errorf("%d listen to the events", len(g.Streams))
 		}
-		overWith(allDrained(1))(d)
-		g.tellDrain(d)
+		operatortest.OverWith(operatortest.AllDrained(1))(d)
+		g.TellDrain(d)
 	}
-	code, stdout, _ := adminOutput(t, "drain", "--yes", "--admin", g.address)
+	code, stdout, _ := adminOutput(t, "drain", "--yes", "--admin", g.Address)
 	if code != 0 || !strings.Contains(stdout, "drained 1 session in 1.5s") {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
-	if slices.Contains(g.seen, "GET /drain") && g.seen[len(g.seen)-1] != "GET /drain" {
-		t.Errorf("it asked for what it was told: %q", g.seen)
+	if slices.Contains(g.Seen, "GET /drain") && g.Seen[len(g.Seen)-1] != "GET /drain" {
+		t.Errorf("it asked for what it was told: %q", g.Seen)
 	}
 }
 
 func TestDrainExitsWith3IfSomebodyHadToBeKilled(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
-	g.onDrain = func(d *adminapi.Drain) { overWith(someKilled, "id0002")(d); g.tellDrain(d) }
-	code, stdout, stderr := adminOutput(t, "drain", "--yes", "--admin", g.address)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
+	g.OnDrain = func(d *adminapi.Drain) { operatortest.OverWith(someKilled, "id0002")(d); g.TellDrain(d) }
+	code, stdout, stderr := adminOutput(t, "drain", "--yes", "--admin", g.Address)
 	if code != 3 || stderr != "" || !strings.Contains(stdout, "drained 3 sessions in 1.5s: drained 2, killed 1; had to be killed: id0002\n") {
 		t.Errorf("exit code %d, %q\n%s", code, stderr, stdout)
 	}
 }
 
 func TestDrainOfAPartIsToldFromADrainOfAll(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
-	g.onDrain = func(d *adminapi.Drain) { overWith(allDrained(1))(d); g.tellDrain(d) }
+	g := operatortest.New(t, operatortest.Sessions(3)...)
+	g.OnDrain = func(d *adminapi.Drain) { operatortest.OverWith(operatortest.AllDrained(1))(d); g.TellDrain(d) }
 	for _, test := range []struct{ args, posted string }{
 		{"id0001", "/sessions/id0001/drain"},
 		{"id0001 --grace 0s --deadline 1m", "/sessions/id0001/drain deadline=1m0s&grace=0s"},
@@ -82,10 +83,10 @@ func TestDrainOfAPartIsToldFromADrainOfAll(t *testing.T) {
 			"/drain batch-interval=2s&batch-size=0&deadline=1m0s&grace=5s&reason=moving&sessions=1"},
 		{"--yes --batch-size 100", "/drain batch-size=100"},
 	} {
-		g.posts = nil
-		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.address}, strings.Fields(test.args)...)...)
-		if code != 0 || g.posted() != test.posted {
-			t.Errorf("%s: exit code %d, %q, posted %q, want %q", test.args, code, stderr, g.posted(), test.posted)
+		g.Posts = nil
+		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.Address}, strings.Fields(test.args)...)...)
+		if code != 0 || g.Posted() != test.posted {
+			t.Errorf("%s: exit code %d, %q, posted %q, want %q", test.args, code, stderr, g.Posted(), test.posted)
 		}
 		if ofAll := strings.Contains(test.args, "--yes"); strings.Contains(stdout, "refuses new sessions") != ofAll {
 			t.Errorf("%s:\n%s", test.args, stdout)
@@ -95,7 +96,7 @@ func TestDrainOfAPartIsToldFromADrainOfAll(t *testing.T) {
 
 // A variable that isn't set must not drain everything, nor may a path that was given for an ID.
 func TestDrainTakesNothingForEverything(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	for _, test := range []struct {
 		args  []string
 		code  int
@@ -119,41 +120,41 @@ func TestDrainTakesNothingForEverything(t *testing.T) {
 		{[]string{"..", "--yes"}, 1, `".." is no session's ID`},
 		{[]string{"x/../..", "--yes"}, 1, "is no session's ID"},
 	} {
-		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.address}, test.args...)...)
+		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.Address}, test.args...)...)
 		if code != test.code || stdout != "" || !strings.Contains(stderr, test.helps) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, %q, %q", test.args, code, stdout, stderr)
 		}
 	}
-	if g.posted() != "" {
-		t.Errorf("posted %q", g.posted())
+	if g.Posted() != "" {
+		t.Errorf("posted %q", g.Posted())
 	}
 }
 
 func TestDrainRefusedForItsParametersIsAUsageError(t *testing.T) {
-	g := newFakeGateway(t)
-	code, _, stderr := adminOutput(t, "drain", "--yes", "--reason", "bad", "--admin", g.address)
+	g := operatortest.New(t)
+	code, _, stderr := adminOutput(t, "drain", "--yes", "--reason", "bad", "--admin", g.Address)
 	if code != 2 || !strings.Contains(stderr, "reason is bad") {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }
 
 func TestDrainIsFollowedWithoutEventsToo(t *testing.T) {
-	for name, lose := range map[string]func(g *fakeGateway){
-		"never there":     func(g *fakeGateway) { g.noEvents = true },
-		"lost in between": func(*fakeGateway) {},
+	for name, lose := range map[string]func(g *operatortest.Gateway){
+		"never there":     func(g *operatortest.Gateway) { g.NoEvents = true },
+		"lost in between": func(*operatortest.Gateway) {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newFakeGateway(t, adminSessions(3)...)
+			g := operatortest.New(t, operatortest.Sessions(3)...)
 			lose(g)
 			out, _, ended := startDrain(t, g, "--yes")
-			eventually(t, out.String, holds("3 left"))
-			g.mu.Lock()
-			g.noEvents = true
-			g.mu.Unlock()
-			g.loseStreams()
-			g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 1, allDrained(2) })
-			eventually(t, out.String, holds("2/3 drained 2 · 1 left"))
-			g.drained(overWith(someKilled))
+			eventually(t, out.String, operatortest.Holds("3 left"))
+			g.Mu.Lock()
+			g.NoEvents = true
+			g.Mu.Unlock()
+			g.LoseStreams()
+			g.Drained(func(d *adminapi.Drain) { d.Left, d.Totals = 1, operatortest.AllDrained(2) })
+			eventually(t, out.String, operatortest.Holds("2/3 drained 2 · 1 left"))
+			g.Drained(operatortest.OverWith(someKilled))
 			if code := await(t, ended); code != 3 {
 				t.Errorf("exit code %d\n%s", code, out)
 			}
@@ -162,91 +163,91 @@ func TestDrainIsFollowedWithoutEventsToo(t *testing.T) {
 }
 
 func TestDrainIgnoresTheDrainsOfOthers(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	out, _, ended := startDrain(t, g, "id0001")
-	eventually(t, out.String, holds("3 left"))
-	g.mu.Lock()
-	g.tell(adminapi.EventDrainFinished, adminapi.Drain{ID: "another", Over: true, Totals: someKilled})
-	g.mu.Unlock()
-	g.drained(overWith(allDrained(1)))
+	eventually(t, out.String, operatortest.Holds("3 left"))
+	g.Mu.Lock()
+	g.Tell(adminapi.EventDrainFinished, adminapi.Drain{ID: "another", Over: true, Totals: someKilled})
+	g.Mu.Unlock()
+	g.Drained(operatortest.OverWith(operatortest.AllDrained(1)))
 	if code := await(t, ended); code != 0 || strings.Contains(out.String(), "killed") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
 
 func TestDrainOfAGatewayThatIsLostFails(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	out, _, ended := startDrain(t, g, "--yes")
-	eventually(t, out.String, holds("3 left"))
-	g.close()
+	eventually(t, out.String, operatortest.Holds("3 left"))
+	g.Close()
 	if code := await(t, ended); code != 1 || !strings.Contains(out.String(), "the gateway is lost, and how its drain ends: ") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
 
 func TestDrainOfAGatewayThatWasStartedAnewFails(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	out, _, ended := startDrain(t, g, "--yes")
-	eventually(t, out.String, holds("3 left"))
-	g.mu.Lock()
-	g.state = adminapi.State{State: actors.Serving}
-	g.mu.Unlock()
-	g.loseStreams()
+	eventually(t, out.String, operatortest.Holds("3 left"))
+	g.Mu.Lock()
+	g.State = adminapi.State{State: actors.Serving}
+	g.Mu.Unlock()
+	g.LoseStreams()
 	if code := await(t, ended); code != 1 || !strings.Contains(out.String(), "knows nothing of the drain any more") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
 
 func TestInterruptedDrainGoesOnAtTheGateway(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	out, end, _ := startDrain(t, g, "--yes")
-	eventually(t, out.String, holds("3 left"))
+	eventually(t, out.String, operatortest.Holds("3 left"))
 	if code := end(); code != 1 || !strings.Contains(out.String(), "interrupted: the drain goes on at the gateway\n") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
 
 func TestDrainThatIsInterruptedInTimeDrainsNothing(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out lockedBuffer
-	code := adminRun(ctx, streams{strings.NewReader(""), &out, &out}, "drain", "--yes", "--admin", g.address)
-	if code != 1 || g.posted() != "" || !strings.Contains(out.String(), "interrupted: nothing was drained") {
-		t.Errorf("exit code %d, posted %q\n%s", code, g.posted(), &out)
+	code := adminRun(ctx, streams{strings.NewReader(""), &out, &out}, "drain", "--yes", "--admin", g.Address)
+	if code != 1 || g.Posted() != "" || !strings.Contains(out.String(), "interrupted: nothing was drained") {
+		t.Errorf("exit code %d, posted %q\n%s", code, g.Posted(), &out)
 	}
 }
 
 func TestDrainThatSomebodyResumedSaysSo(t *testing.T) {
-	g := newFakeGateway(t, aSession(1))
+	g := operatortest.New(t, operatortest.Session(1))
 	out, _, ended := startDrain(t, g, "--yes")
-	eventually(t, out.String, holds("1 left"))
-	g.mu.Lock()
-	g.state.State = actors.Serving
-	g.mu.Unlock()
-	g.drained(overWith(allDrained(1)))
+	eventually(t, out.String, operatortest.Holds("1 left"))
+	g.Mu.Lock()
+	g.State.State = actors.Serving
+	g.Mu.Unlock()
+	g.Drained(operatortest.OverWith(operatortest.AllDrained(1)))
 	if code := await(t, ended); code != 0 || !strings.Contains(out.String(), "the gateway admits sessions again") {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 }
 
 func TestDrainOnATerminalMovesItsBarAndLeavesTheSummary(t *testing.T) {
-	for totals, want := range map[*map[actors.Outcome]int]int{ptr(allDrained(4)): 0, ptr(someKilled): 3} {
-		g := newFakeGateway(t, adminSessions(4)...)
-		terminal := newAdminTerminal(t, 80, 10)
-		_, ended := startAdmin(t, terminal.streams(), "drain", "--yes", "--admin", g.address)
-		eventually(t, terminal.String, holds("[>......"))
-		g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 2, allDrained(2) })
-		half := eventually(t, terminal.String, holds("] 2/4 drained 2 · 2 left · 2", "s to the deadline"))
+	for totals, want := range map[*map[actors.Outcome]int]int{ptr(operatortest.AllDrained(4)): 0, ptr(someKilled): 3} {
+		g := operatortest.New(t, operatortest.Sessions(4)...)
+		screen := newAdminTerminal(t, 80, 10)
+		_, ended := startAdmin(t, screen.streams(), "drain", "--yes", "--admin", g.Address)
+		eventually(t, screen.String, operatortest.Holds("[>......"))
+		g.Drained(func(d *adminapi.Drain) { d.Left, d.Totals = 2, operatortest.AllDrained(2) })
+		half := eventually(t, screen.String, operatortest.Holds("] 2/4 drained 2 · 2 left · 2", "s to the deadline"))
 		if filled, free := strings.Count(half, "#"), strings.Count(half, "."); filled < 5 || free < filled-3 || free > filled+3 {
 			t.Errorf("the bar isn't half full:\n%s", half)
 		}
 		if strings.Count(half, "\n") != strings.Count(strings.TrimLeft(half, "\n"), "\n") || strings.Count(half, "[") != 1 {
 			t.Errorf("the bar is drawn more than once:\n%s", half)
 		}
-		g.drained(overWith(*totals))
+		g.Drained(operatortest.OverWith(*totals))
 		code := await(t, ended)
-		end := eventually(t, terminal.String, holds("drained ", "the gateway refuses new sessions until"))
+		end := eventually(t, screen.String, operatortest.Holds("drained ", "the gateway refuses new sessions until"))
 		if code != want || strings.ContainsAny(end, "[]") {
 			t.Errorf("exit code %d, want %d\n%s", code, want, end)
 		}
@@ -257,31 +258,31 @@ func ptr[T any](value T) *T { return &value }
 
 func TestDrainOfAllAsksOnTheTerminal(t *testing.T) {
 	for answer, want := range map[string]int{"y\r": 0, "n\r": 1, "\r": 1} {
-		g := newFakeGateway(t, adminSessions(2)...)
-		g.onDrain = func(d *adminapi.Drain) { overWith(allDrained(2))(d); g.tellDrain(d) }
-		terminal := newAdminTerminal(t, 100, 10)
-		_, ended := startAdmin(t, terminal.streams(), "drain", "--admin", g.address)
-		eventually(t, terminal.String, holds("Drain all 2 sessions at "+g.address+"? New ones are refused until 'lastcall resume'. [y/N]"))
-		if g.posted() != "" {
+		g := operatortest.New(t, operatortest.Sessions(2)...)
+		g.OnDrain = func(d *adminapi.Drain) { operatortest.OverWith(operatortest.AllDrained(2))(d); g.TellDrain(d) }
+		screen := newAdminTerminal(t, 100, 10)
+		_, ended := startAdmin(t, screen.streams(), "drain", "--admin", g.Address)
+		eventually(t, screen.String, operatortest.Holds("Drain all 2 sessions at "+g.Address+"? New ones are refused until 'lastcall resume'. [y/N]"))
+		if g.Posted() != "" {
 			t.Error("drained unasked")
 		}
-		terminal.press(answer)
-		if code := await(t, ended); code != want || (g.posted() == "/drain") != (want == 0) {
-			t.Errorf("%q: exit code %d, want %d, posted %q", answer, code, want, g.posted())
+		screen.press(answer)
+		if code := await(t, ended); code != want || (g.Posted() == "/drain") != (want == 0) {
+			t.Errorf("%q: exit code %d, want %d, posted %q", answer, code, want, g.Posted())
 		}
 		if want == 1 {
-			eventually(t, terminal.String, holds("nothing was drained"))
+			eventually(t, screen.String, operatortest.Holds("nothing was drained"))
 		}
 	}
 }
 
 func TestInterruptedDrainLeavesTheTerminalInOrder(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(2)...)
-	terminal := newAdminTerminal(t, 80, 10)
-	end, _ := startAdmin(t, terminal.streams(), "drain", "id0001", "--admin", g.address)
-	eventually(t, terminal.String, holds("[>"))
+	g := operatortest.New(t, operatortest.Sessions(2)...)
+	screen := newAdminTerminal(t, 80, 10)
+	end, _ := startAdmin(t, screen.streams(), "drain", "id0001", "--admin", g.Address)
+	eventually(t, screen.String, operatortest.Holds("[>"))
 	if code := end(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, terminal.String, holds("left · ", "deadline\nlastcall: interrupted: the drain goes on at the gateway\n"))
+	eventually(t, screen.String, operatortest.Holds("left · ", "deadline\nlastcall: interrupted: the drain goes on at the gateway\n"))
 }

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 )
 
 // healthcheckCmd is the health check's flags. Only --admin has an environment variable: the others'
@@ -38,7 +40,7 @@ Example:
 
 // Run implements the command.
 func (c *healthcheckCmd) Run(std streams) error {
-	admin, err := adminURL(c.Admin)
+	admin, err := operator.URL(c.Admin)
 	if err != nil {
 		return usageError{err}
 	}
@@ -78,7 +80,7 @@ func askHealth(ctx context.Context, u *url.URL) error {
 		return nil
 	}
 	why, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10)) // what came of it will do
-	return fmt.Errorf("%s answered %d%s", u, response.StatusCode, suffix(": ", strings.TrimSpace(oneLine(string(why)))))
+	return fmt.Errorf("%s answered %d%s", u, response.StatusCode, terminal.Suffix(": ", strings.TrimSpace(terminal.OneLine(string(why)))))
 }
 
 // healthClient makes one request, to the address itself. Where a loopback IP address is asked, only

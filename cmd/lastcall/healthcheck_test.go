@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 )
 
 // healthcheck runs the command.
@@ -146,7 +148,7 @@ func TestHealthcheckTakesAnyCertificateOfALoopbackIPAddressAlone(t *testing.T) {
 // A proxy would be asked about itself.
 func TestHealthcheckUsesNoProxy(t *testing.T) {
 	for _, admin := range []string{"http://gateway.example", "http://127.0.0.1:8081"} {
-		u, err := adminURL(admin)
+		u, err := operator.URL(admin)
 		if err != nil {
 			t.Fatal(err)
 		}

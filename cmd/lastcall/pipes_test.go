@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 )
 
 // separate is a lastcall in a process of its own, with standard streams of the test's choice.
@@ -81,7 +83,7 @@ func TestTheAgentOutlivesItsReader(t *testing.T) {
 				}
 				return fmt.Sprint(err)
 			}
-			eventually(t, dial, holds("nil"))
+			eventually(t, dial, operatortest.Holds("nil"))
 			if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -138,7 +140,7 @@ func TestAKilledBenchLeavesNoGateway(t *testing.T) {
 		return string(state)
 	}
 	begun := time.Now()
-	eventually(t, left, holds("gone"))
+	eventually(t, left, operatortest.Holds("gone"))
 	t.Logf("gone after %v", time.Since(begun))
 }
 

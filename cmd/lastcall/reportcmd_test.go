@@ -21,6 +21,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/drainreport"
 )
 
 // reportOf is the report of a drain that took 3.5s, as serve writes it.
@@ -390,7 +391,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestReportReadsNoMoreThanItsBound(t *testing.T) {
 	var input endless
-	_, err := decodeReport("input", &input, 1<<20)
+	_, err := drainreport.Decode("input", &input, 1<<20)
 	if err == nil || err.Error() != "input is larger than 1 MiB" || input.read > 1<<20+1 {
 		t.Errorf("read %d bytes, %v", input.read, err)
 	}

@@ -4,11 +4,13 @@ import (
 	"fmt"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 )
 
 // resumeCmd is the flags of "lastcall resume".
 type resumeCmd struct {
-	adminFlags
+	operator.Flags
 }
 
 // Help is shown by "lastcall resume --help".
@@ -27,17 +29,17 @@ Example:
 func (c *resumeCmd) Run(std streams) error {
 	ctx, stop := untilInterrupted()
 	defer stop()
-	gateway, err := c.open()
+	gateway, err := c.Open()
 	if err != nil {
 		return usageError{err}
 	}
 	defer gateway.Close()
 	state, err := gateway.Resume(ctx)
 	if err != nil {
-		return explainAdmin(err)
+		return operator.Explain(err)
 	}
 	if state.State != actors.Serving {
-		return fmt.Errorf("the gateway is still %s", oneLine(string(state.State)))
+		return fmt.Errorf("the gateway is still %s", terminal.OneLine(string(state.State)))
 	}
 	stopping := 0
 	for _, d := range state.Drains {

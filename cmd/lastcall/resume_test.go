@@ -6,22 +6,23 @@ import (
 	"testing"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
 func TestResumeLetsTheGatewayAdmitAgain(t *testing.T) {
-	g := newFakeGateway(t)
-	g.state.State = actors.Idle
-	code, stdout, stderr := adminOutput(t, "resume", "--admin", g.address)
-	if code != 0 || stdout != "the gateway admits sessions\n" || stderr != "" || g.posted() != "/resume" {
-		t.Errorf("exit code %d, %q, %q, posted %q", code, stdout, stderr, g.posted())
+	g := operatortest.New(t)
+	g.State.State = actors.Idle
+	code, stdout, stderr := adminOutput(t, "resume", "--admin", g.Address)
+	if code != 0 || stdout != "the gateway admits sessions\n" || stderr != "" || g.Posted() != "/resume" {
+		t.Errorf("exit code %d, %q, %q, posted %q", code, stdout, stderr, g.Posted())
 	}
 }
 
 func TestResumeTellsWhoIsStillStopping(t *testing.T) {
-	g := newFakeGateway(t)
-	g.state.Drains = []adminapi.Drain{{Over: true, Left: 9}, {Left: 2}}
-	code, stdout, _ := adminOutput(t, "resume", "--admin", g.address)
+	g := operatortest.New(t)
+	g.State.Drains = []adminapi.Drain{{Over: true, Left: 9}, {Left: 2}}
+	code, stdout, _ := adminOutput(t, "resume", "--admin", g.Address)
 	if code != 0 || !strings.Contains(stdout, "; 2 that were told to stop are still here") {
 		t.Errorf("exit code %d, %q", code, stdout)
 	}

@@ -13,8 +13,10 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/transport/gateway"
 	"github.com/lastcall-go/lastcall/transport/tracing"
 )
@@ -66,9 +68,9 @@ Example:
 func (c *serveCmd) Run(std streams) error {
 	signals := daemon.WatchSignals(c.HangupDrains(), func() { os.Exit(exitKilled) }) // before anybody can know that there is a process to signal
 	defer signals.Stop()
-	var console *console
+	var console *terminal.Console
 	log := daemon.OpenLog(std.err, func(lines io.Writer) *slog.Logger {
-		console = newConsole(lines, isTerminal(std.err))
+		console = terminal.NewConsole(lines, terminal.Is(std.err))
 		return newLogger(console, c.LogFormat, c.LogLevel)
 	})
 	deadline, err := c.serve(console, log, signals)
@@ -78,7 +80,7 @@ func (c *serveCmd) Run(std streams) error {
 }
 
 // serve returns the deadline of the process with how it went. Zero: there is none.
-func (c *serveCmd) serve(console *console, log *daemon.Log, signals *daemon.Signals) (deadline time.Time, err error) {
+func (c *serveCmd) serve(console *terminal.Console, log *daemon.Log, signals *daemon.Signals) (deadline time.Time, err error) {
 	slog.SetDefault(log.Logger) // hollywood, grpc-go and package log log there
 	g, err := c.open(console, log, func(until time.Time) { deadline = until })
 	if err != nil {
@@ -100,7 +102,7 @@ func (c *serveCmd) serve(console *console, log *daemon.Log, signals *daemon.Sign
 
 // open opens the gateway and what tells systemd of it, or says what is wrong with a flag or a socket.
 // ending is called when the last drain begins.
-func (c *serveCmd) open(console *console, log *daemon.Log, ending func(deadline time.Time)) (*gateway.Gateway, error) {
+func (c *serveCmd) open(console *terminal.Console, log *daemon.Log, ending func(deadline time.Time)) (*gateway.Gateway, error) {
 	passed, err := systemd.Inherited()
 	if err != nil {
 		return nil, err
@@ -145,29 +147,29 @@ func profiles() http.Handler {
 }
 
 // showDrain shows the drain of all sessions on a terminal: see [gateway.Observers].
-func showDrain(c *console, event any) (shown bool) {
+func showDrain(c *terminal.Console, event any) (shown bool) {
 	switch e := event.(type) {
 	case actors.DrainStarted:
-		c.show(fmt.Sprintf("draining: %d sessions", e.Sessions))
+		c.Show(fmt.Sprintf("draining: %d sessions", e.Sessions))
 	case actors.DrainProgress:
 		left := max(0, time.Until(e.Deadline)).Round(100 * time.Millisecond)
-		c.show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", e.Left, left, suffix(": ", totals(e.Totals))))
+		c.Show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", e.Left, left, terminal.Suffix(": ", operator.Totals(e.Totals))))
 	case actors.DrainFinished:
-		line := fmt.Sprintf("drained %d sessions in %v%s", len(e.Report.Sessions), e.Report.Took, suffix(": ", totals(e.Report.Totals)))
+		line := fmt.Sprintf("drained %d sessions in %v%s", len(e.Report.Sessions), e.Report.Took, terminal.Suffix(": ", operator.Totals(e.Report.Totals)))
 		if err := e.Report.Err(); err != nil {
 			line += "; " + err.Error()
 		}
-		c.conclude(line)
+		c.Conclude(line)
 	}
-	return c.isTerminal()
+	return c.IsTerminal()
 }
 
-func newLogger(c *console, format, level string) *slog.Logger {
+func newLogger(c *terminal.Console, format, level string) *slog.Logger {
 	var least slog.Level
 	_ = least.UnmarshalText([]byte(level)) // the grammar has checked it
 	options := &slog.HandlerOptions{Level: least}
 	var handler slog.Handler = slog.NewJSONHandler(c, options)
-	if format == "text" || format == "auto" && c.isTerminal() {
+	if format == "text" || format == "auto" && c.IsTerminal() {
 		handler = slog.NewTextHandler(c, options)
 	}
 	return slog.New(tracing.LogHandler(handler))

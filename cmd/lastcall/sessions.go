@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/top"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -21,7 +24,7 @@ type sessionsCmd struct {
 	Principal string `env:"-" placeholder:"NAME" help:"Only those of this principal."`
 	JSON      bool   `name:"json" env:"-" help:"Print each session as a line of JSON."`
 	Watch     bool   `env:"-" help:"Go on until Ctrl-C: as 'lastcall top' does or, where there is no terminal or with --json, with a line for each event of the gateway."`
-	adminFlags
+	operator.Flags
 }
 
 // Help is shown by "lastcall sessions --help".
@@ -49,14 +52,14 @@ func (c *sessionsCmd) Run(std streams) error {
 }
 
 func (c *sessionsCmd) run(ctx context.Context, std streams) error {
-	gateway, err := c.open()
+	gateway, err := c.Open()
 	if err != nil {
 		return usageError{err}
 	}
 	defer gateway.Close()
 	switch {
-	case c.Watch && !c.JSON && isTerminal(std.in) && isTerminal(std.out):
-		err = runTop(ctx, topShown{Gateway: gateway, Name: c.Admin, Only: c.query()}, std.in, std.out)
+	case c.Watch && !c.JSON && terminal.Is(std.in) && terminal.Is(std.out):
+		err = top.Run(ctx, top.Options{Gateway: gateway, Name: c.Admin, Only: c.query()}, std.in, std.out)
 	case c.Watch && c.Phase+c.Workflow+c.Agent+c.Kind+c.Principal != "":
 		return usageError{errors.New("--phase, --workflow, --agent, --kind and --principal are for the table: a watch without it shows the events of all sessions")}
 	case c.Watch:
@@ -69,7 +72,7 @@ func (c *sessionsCmd) run(ctx context.Context, std streams) error {
 	if c.Watch && ctx.Err() != nil {
 		return nil
 	}
-	return explainAdmin(err)
+	return operator.Explain(err)
 }
 
 func (c *sessionsCmd) query() adminapi.Query {
@@ -77,12 +80,12 @@ func (c *sessionsCmd) query() adminapi.Query {
 }
 
 func (c *sessionsCmd) print(ctx context.Context, gateway *adminapi.Client, w io.Writer) error {
-	sessions, state, err := lookAt(ctx, gateway, c.query())
+	sessions, state, err := operator.LookAt(ctx, gateway, c.query())
 	if err != nil {
 		return err
 	}
 	now := time.Now()
-	lines := append([]string{headline(sessions, state, now), ""}, sessionTable(sessions.Sessions, now)...)
+	lines := append([]string{operator.Headline(sessions, state, now), ""}, operator.SessionTable(sessions.Sessions, now)...)
 	if len(sessions.Sessions) == 0 {
 		lines = lines[:1]
 	}
@@ -96,7 +99,7 @@ func (c *sessionsCmd) printJSON(ctx context.Context, gateway *adminapi.Client, w
 		return err
 	}
 	for i := range sessions.Sessions {
-		if err := writeJSONLine(w, &sessions.Sessions[i]); err != nil {
+		if err := terminal.WriteJSON(w, &sessions.Sessions[i]); err != nil {
 			return err
 		}
 	}
@@ -106,11 +109,11 @@ func (c *sessionsCmd) printJSON(ctx context.Context, gateway *adminapi.Client, w
 // printEvent prints an event as a line, of the time at which it came.
 func (c *sessionsCmd) printEvent(w io.Writer, e adminapi.Event) error {
 	if c.JSON {
-		return writeJSONLine(w, struct {
+		return terminal.WriteJSON(w, struct {
 			Event string          `json:"event"`
 			Data  json.RawMessage `json:"data"`
 		}{e.Name, e.Data})
 	}
-	_, err := fmt.Fprintln(w, time.Now().Format(time.RFC3339), oneLine(e.Name), oneLine(eventText(e)))
+	_, err := fmt.Fprintln(w, time.Now().Format(time.RFC3339), terminal.OneLine(e.Name), terminal.OneLine(operator.EventText(e)))
 	return err
 }

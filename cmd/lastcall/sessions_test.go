@@ -10,18 +10,19 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
 func TestSessionsAreATableWithAHeadline(t *testing.T) {
-	stopping := aSession(2)
+	stopping := operatortest.Session(2)
 	stopping.Kind = "chat"
 	stopping.Phase, stopping.WaitsFor, stopping.ToolsRunning = "stopping", relay.AwaitsAgent, 3
-	g := newFakeGateway(t, aSession(1), stopping)
-	g.state = adminapi.State{State: actors.Draining, Drains: []adminapi.Drain{{
+	g := operatortest.New(t, operatortest.Session(1), stopping)
+	g.State = adminapi.State{State: actors.Draining, Drains: []adminapi.Drain{{
 		Sessions: 3, Left: 2, Untold: 1, Totals: map[actors.Outcome]int{actors.Drained: 1}, Deadline: time.Now().Add(time.Hour),
 	}}}
-	code, stdout, stderr := adminOutput(t, "sessions", "--admin", g.address)
+	code, stdout, stderr := adminOutput(t, "sessions", "--admin", g.Address)
 	lines := strings.Split(stdout, "\n")
 	if code != 0 || stderr != "" || len(lines) != 6 {
 		t.Fatalf("exit code %d, %q\n%s", code, stderr, stdout)
@@ -45,13 +46,13 @@ func TestSessionsAreATableWithAHeadline(t *testing.T) {
 }
 
 func TestSessionsAreFilteredByTheGateway(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
-	code, stdout, _ := adminOutput(t, "sessions", "--admin", g.address, "--phase", "serving", "--workflow", "w1", "--agent", "127.0.0.1:50052")
+	g := operatortest.New(t, operatortest.Sessions(3)...)
+	code, stdout, _ := adminOutput(t, "sessions", "--admin", g.Address, "--phase", "serving", "--workflow", "w1", "--agent", "127.0.0.1:50052")
 	if code != 0 || !strings.Contains(stdout, "id0001") || strings.Contains(stdout, "id0002") || !strings.HasPrefix(stdout, "3 sessions: 3 serving · 1 shown · serving\n") {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
-	if want := "agent=127.0.0.1%3A50052&phase=serving&workflow=w1"; g.queries[0] != want {
-		t.Errorf("asked %s, want %s", g.queries[0], want)
+	if want := "agent=127.0.0.1%3A50052&phase=serving&workflow=w1"; g.Queries[0] != want {
+		t.Errorf("asked %s, want %s", g.Queries[0], want)
 	}
 	if code, _, stderr := adminOutput(t, "sessions", "--phase", "sleeping"); code != 2 || !strings.Contains(stderr, "--phase") {
 		t.Errorf("exit code %d, %q", code, stderr)
@@ -59,15 +60,15 @@ func TestSessionsAreFilteredByTheGateway(t *testing.T) {
 }
 
 func TestSessionsAsJSONAreOneALine(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
-	code, stdout, _ := adminOutput(t, "sessions", "--json", "--admin", g.address)
+	g := operatortest.New(t, operatortest.Sessions(3)...)
+	code, stdout, _ := adminOutput(t, "sessions", "--json", "--admin", g.Address)
 	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
 	if code != 0 || len(lines) != 3 {
 		t.Fatalf("exit code %d\n%s", code, stdout)
 	}
 	for i, line := range lines {
 		var got adminapi.Session
-		if err := json.Unmarshal([]byte(line), &got); err != nil || got.ID != g.sessions[i].ID || !got.Started.Equal(g.sessions[i].Started) || got.Received != g.sessions[i].Received {
+		if err := json.Unmarshal([]byte(line), &got); err != nil || got.ID != g.Sessions[i].ID || !got.Started.Equal(g.Sessions[i].Started) || got.Received != g.Sessions[i].Received {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
@@ -75,12 +76,12 @@ func TestSessionsAsJSONAreOneALine(t *testing.T) {
 
 // Clients choose their workflow's name.
 func TestSessionsObeyNobodysEscapes(t *testing.T) {
-	evil := aSession(1)
-	evil.Workflow, evil.Agent, evil.WaitsFor = evilText, evilText, evilText
-	g := newFakeGateway(t, evil)
-	g.state.State = evilText
+	evil := operatortest.Session(1)
+	evil.Workflow, evil.Agent, evil.WaitsFor = operatortest.EvilText, operatortest.EvilText, operatortest.EvilText
+	g := operatortest.New(t, evil)
+	g.State.State = operatortest.EvilText
 	for _, flag := range []string{"--json=false", "--json"} {
-		code, stdout, _ := adminOutput(t, "sessions", flag, "--admin", g.address)
+		code, stdout, _ := adminOutput(t, "sessions", flag, "--admin", g.Address)
 		if code != 0 || strings.ContainsAny(stdout, "\x1b\x07\u009b\u202e") || !strings.Contains(stdout, "😀") {
 			t.Errorf("%s: exit code %d, %q", flag, code, stdout)
 		}
@@ -88,11 +89,11 @@ func TestSessionsObeyNobodysEscapes(t *testing.T) {
 			continue
 		}
 		var got adminapi.Session
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.Workflow != evilText {
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.Workflow != operatortest.EvilText {
 			t.Errorf("got %q, %v", got.Workflow, err)
 		}
 	}
-	event := adminapi.Event{Name: evilText, Data: json.RawMessage(`{"id":"` + "\u009b" + `"}`)}
+	event := adminapi.Event{Name: operatortest.EvilText, Data: json.RawMessage(`{"id":"` + "\u009b" + `"}`)}
 	for _, asJSON := range []bool{false, true} {
 		var out bytes.Buffer
 		c := sessionsCmd{JSON: asJSON}
@@ -127,20 +128,20 @@ func await(t *testing.T, code <-chan int) int {
 }
 
 func TestWatchThatIsPipedPrintsEventsUntilItIsInterrupted(t *testing.T) {
-	g := newFakeGateway(t)
+	g := operatortest.New(t)
 	var out lockedBuffer
-	end, _ := startAdmin(t, streams{strings.NewReader(""), &out, &out}, "sessions", "--watch", "--admin", g.address)
-	eventually(t, out.String, holds(" state serving\n"))
-	g.mu.Lock()
-	g.tell(adminapi.EventSessionStarted, adminapi.SessionStarted{ID: "x7", Remote: "127.0.0.1:1", Transport: "http", Agent: "a:1"})
-	g.tell(adminapi.EventSessionPhase, adminapi.SessionPhase{ID: "x7", Workflow: "w1", Phase: "serving"})
-	g.tell(adminapi.EventSessionStopped, adminapi.SessionStopped{ID: "x7", Workflow: "w1", Outcome: actors.Failed, Code: 1011, Reason: "agent error", Error: "why"})
-	g.tell(adminapi.EventToolUnavailable, adminapi.ToolUnavailable{Session: "x7", Error: "no tool"})
-	g.tell(adminapi.EventServiceStopped, adminapi.ServiceStopped{Name: "pool", Outcome: actors.Drained})
-	g.tell(adminapi.EventLagged, adminapi.Lagged{Missed: 4})
-	g.tell("of-tomorrow", map[string]int{"n": 1})
-	g.mu.Unlock()
-	eventually(t, out.String, holds(
+	end, _ := startAdmin(t, streams{strings.NewReader(""), &out, &out}, "sessions", "--watch", "--admin", g.Address)
+	eventually(t, out.String, operatortest.Holds(" state serving\n"))
+	g.Mu.Lock()
+	g.Tell(adminapi.EventSessionStarted, adminapi.SessionStarted{ID: "x7", Remote: "127.0.0.1:1", Transport: "http", Agent: "a:1"})
+	g.Tell(adminapi.EventSessionPhase, adminapi.SessionPhase{ID: "x7", Workflow: "w1", Phase: "serving"})
+	g.Tell(adminapi.EventSessionStopped, adminapi.SessionStopped{ID: "x7", Workflow: "w1", Outcome: actors.Failed, Code: 1011, Reason: "agent error", Error: "why"})
+	g.Tell(adminapi.EventToolUnavailable, adminapi.ToolUnavailable{Session: "x7", Error: "no tool"})
+	g.Tell(adminapi.EventServiceStopped, adminapi.ServiceStopped{Name: "pool", Outcome: actors.Drained})
+	g.Tell(adminapi.EventLagged, adminapi.Lagged{Missed: 4})
+	g.Tell("of-tomorrow", map[string]int{"n": 1})
+	g.Mu.Unlock()
+	eventually(t, out.String, operatortest.Holds(
 		" session-started x7 from 127.0.0.1:1 by http to a:1\n",
 		" session-phase x7 w1 serving\n",
 		" session-stopped x7 w1 failed 1011 agent error why\n",
@@ -155,21 +156,21 @@ func TestWatchThatIsPipedPrintsEventsUntilItIsInterrupted(t *testing.T) {
 }
 
 func TestWatchAsJSONPrintsEvents(t *testing.T) {
-	g := newFakeGateway(t)
+	g := operatortest.New(t)
 	var out lockedBuffer
-	end, _ := startAdmin(t, streams{strings.NewReader(""), &out, &out}, "sessions", "--watch", "--json", "--admin", g.address)
-	eventually(t, out.String, holds(`{"event":"state","data":{"state":"serving"}}`+"\n"))
+	end, _ := startAdmin(t, streams{strings.NewReader(""), &out, &out}, "sessions", "--watch", "--json", "--admin", g.Address)
+	eventually(t, out.String, operatortest.Holds(`{"event":"state","data":{"state":"serving"}}`+"\n"))
 	if code := end(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
 func TestWatchFailsWhenTheGatewayEndsIt(t *testing.T) {
-	g := newFakeGateway(t)
+	g := operatortest.New(t)
 	var out lockedBuffer
-	_, ended := startAdmin(t, streams{strings.NewReader(""), &out, &out}, "sessions", "--watch", "--admin", g.address)
-	eventually(t, out.String, holds("state"))
-	g.loseStreams()
+	_, ended := startAdmin(t, streams{strings.NewReader(""), &out, &out}, "sessions", "--watch", "--admin", g.Address)
+	eventually(t, out.String, operatortest.Holds("state"))
+	g.LoseStreams()
 	if code := await(t, ended); code != 1 || !strings.Contains(out.String(), "ended the stream") {
 		t.Errorf("exit code %d\n%s", code, out.String())
 	}
@@ -184,10 +185,10 @@ func TestWatchThatIsPipedHasNoFilter(t *testing.T) {
 }
 
 func TestWatchOnATerminalIsTop(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(50)...)
-	terminal := newAdminTerminal(t, 80, 12)
-	end, _ := startAdmin(t, terminal.streams(), "sessions", "--watch", "--workflow", "w7", "--admin", g.address)
-	shown := eventually(t, terminal.String, holds("WORKFLOW", "id0007", "q quit"))
+	g := operatortest.New(t, operatortest.Sessions(50)...)
+	screen := newAdminTerminal(t, 80, 12)
+	end, _ := startAdmin(t, screen.streams(), "sessions", "--watch", "--workflow", "w7", "--admin", g.Address)
+	shown := eventually(t, screen.String, operatortest.Holds("WORKFLOW", "id0007", "q quit"))
 	if strings.Contains(shown, "id0008") {
 		t.Errorf("what was not asked for is shown:\n%s", shown)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/creack/pty"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 )
 
 // unread is a lastcall whose standard error is the test's to read, or not.
@@ -86,7 +87,7 @@ func (u *unread) wantOneSession() {
 		_, all := u.get("/metrics")
 		return all
 	}
-	eventually(u.t, metrics, holds(`lastcall_sessions_opened_total{kind="dap",transport="websocket"} 1`))
+	eventually(u.t, metrics, operatortest.Holds(`lastcall_sessions_opened_total{kind="dap",transport="websocket"} 1`))
 }
 
 func (u *unread) wantNotReady() {
@@ -95,7 +96,7 @@ func (u *unread) wantNotReady() {
 		status, _ := u.get("/readyz")
 		return http.StatusText(status)
 	}
-	eventually(u.t, ready, holds(http.StatusText(http.StatusServiceUnavailable)))
+	eventually(u.t, ready, operatortest.Holds(http.StatusText(http.StatusServiceUnavailable)))
 }
 
 // pipe is one that takes nothing more where it is filled.

@@ -5,6 +5,9 @@ import (
 	"errors"
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/dumbterm"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/top"
 )
 
 // The package of main is initialized last, after bubbletea.
@@ -12,7 +15,7 @@ var _ = dumbterm.Restore()
 
 // topCmd is the flags of "lastcall top".
 type topCmd struct {
-	adminFlags
+	operator.Flags
 }
 
 // Help is shown by "lastcall top --help".
@@ -36,13 +39,13 @@ func (c *topCmd) Run(std streams) error {
 }
 
 func (c *topCmd) run(ctx context.Context, std streams) error {
-	if !isTerminal(std.in) || !isTerminal(std.out) {
+	if !terminal.Is(std.in) || !terminal.Is(std.out) {
 		return usageError{errors.New("top needs a terminal: 'lastcall sessions' prints the sessions anywhere")}
 	}
-	gateway, err := c.open()
+	gateway, err := c.Open()
 	if err != nil {
 		return usageError{err}
 	}
 	defer gateway.Close()
-	return explainAdmin(runTop(ctx, topShown{Gateway: gateway, Name: c.Admin}, std.in, std.out))
+	return operator.Explain(top.Run(ctx, top.Options{Gateway: gateway, Name: c.Admin}, std.in, std.out))
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -15,38 +16,38 @@ func TestTopNeedsATerminal(t *testing.T) {
 }
 
 func TestTopFailsWhereNobodyListensAtTheStart(t *testing.T) {
-	g := newFakeGateway(t)
-	g.close()
-	terminal := newAdminTerminal(t, 200, 24)
-	_, ended := startAdmin(t, terminal.streams(), "top", "--admin", g.address)
+	g := operatortest.New(t)
+	g.Close()
+	screen := newAdminTerminal(t, 200, 24)
+	_, ended := startAdmin(t, screen.streams(), "top", "--admin", g.Address)
 	if code := await(t, ended); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	eventually(t, terminal.String, holds("is the gateway running"))
+	eventually(t, screen.String, operatortest.Holds("is the gateway running"))
 }
 
 func TestTopInATerminal(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(60)...)
-	terminal := newAdminTerminal(t, 80, 24)
-	_, ended := startAdmin(t, terminal.streams(), "top", "--admin", g.address)
-	shown := eventually(t, terminal.String, holds("60 sessions: 60 serving", "> w0 ", "id0018"))
+	g := operatortest.New(t, operatortest.Sessions(60)...)
+	screen := newAdminTerminal(t, 80, 24)
+	_, ended := startAdmin(t, screen.streams(), "top", "--admin", g.Address)
+	shown := eventually(t, screen.String, operatortest.Holds("60 sessions: 60 serving", "> w0 ", "id0018"))
 	if strings.Contains(shown, "id0019") || strings.Count(shown, "\n") != 23 || !strings.HasPrefix(shown, "lastcall ") {
 		t.Errorf("the screen:\n%s", shown)
 	}
-	terminal.press("r")
-	eventually(t, terminal.String, holds("descending", "> w59 "))
-	terminal.press("\x1b[B") // down
-	eventually(t, terminal.String, holds("> w58 "))
-	terminal.press("d")
-	eventually(t, terminal.String, holds("Drain session id0058 (w58)? y/n"))
-	terminal.press("y")
-	eventually(t, g.posted, holds("/sessions/id0058/drain"))
-	eventually(t, terminal.String, holds("draining id0058", "] 0/60"))
-	g.drained(func(d *adminapi.Drain) { d.Left, d.Totals = 15, allDrained(45) })
-	eventually(t, terminal.String, holds("###", "45/60 drained 45 · 15 left"))
-	g.close()
-	eventually(t, terminal.String, holds("trying again", "> w58 "))
-	terminal.press("q")
+	screen.press("r")
+	eventually(t, screen.String, operatortest.Holds("descending", "> w59 "))
+	screen.press("\x1b[B") // down
+	eventually(t, screen.String, operatortest.Holds("> w58 "))
+	screen.press("d")
+	eventually(t, screen.String, operatortest.Holds("Drain session id0058 (w58)? y/n"))
+	screen.press("y")
+	eventually(t, g.Posted, operatortest.Holds("/sessions/id0058/drain"))
+	eventually(t, screen.String, operatortest.Holds("draining id0058", "] 0/60"))
+	g.Drained(func(d *adminapi.Drain) { d.Left, d.Totals = 15, operatortest.AllDrained(45) })
+	eventually(t, screen.String, operatortest.Holds("###", "45/60 drained 45 · 15 left"))
+	g.Close()
+	eventually(t, screen.String, operatortest.Holds("trying again", "> w58 "))
+	screen.press("q")
 	if code := await(t, ended); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -57,22 +58,22 @@ func TestTopHasNoColoursWhereNO_COLORIsSet(t *testing.T) {
 	t.Setenv("TERM", "xterm-256color")
 	for _, noColor := range []string{"", "1"} {
 		t.Setenv("NO_COLOR", noColor)
-		g := newFakeGateway(t, adminSessions(3)...)
-		terminal := newAdminTerminal(t, 80, 24)
-		end, _ := startAdmin(t, terminal.streams(), "top", "--admin", g.address)
-		eventually(t, terminal.String, holds("> w0 ", "id0002", "q quit"))
+		g := operatortest.New(t, operatortest.Sessions(3)...)
+		screen := newAdminTerminal(t, 80, 24)
+		end, _ := startAdmin(t, screen.streams(), "top", "--admin", g.Address)
+		eventually(t, screen.String, operatortest.Holds("> w0 ", "id0002", "q quit"))
 		end()
-		if terminal.styled() != (noColor == "") {
-			t.Errorf("NO_COLOR=%s: styled is %v", noColor, terminal.styled())
+		if screen.styled() != (noColor == "") {
+			t.Errorf("NO_COLOR=%s: styled is %v", noColor, screen.styled())
 		}
 	}
 }
 
 func TestTopEndsWithASignal(t *testing.T) {
-	g := newFakeGateway(t, adminSessions(3)...)
-	terminal := newAdminTerminal(t, 80, 24)
-	end, _ := startAdmin(t, terminal.streams(), "top", "--admin", g.address)
-	eventually(t, terminal.String, holds("id0002"))
+	g := operatortest.New(t, operatortest.Sessions(3)...)
+	screen := newAdminTerminal(t, 80, 24)
+	end, _ := startAdmin(t, screen.streams(), "top", "--admin", g.Address)
+	eventually(t, screen.String, operatortest.Holds("id0002"))
 	if code := end(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}

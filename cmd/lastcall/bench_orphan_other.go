@@ -1,8 +1,0 @@
-//go:build !linux
-
-package main
-
-import "os/exec"
-
-// endWithThread does nothing where a process isn't told of its parent's end.
-func endWithThread(*exec.Cmd) {}

@@ -1,0 +1,125 @@
+package terminal
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+
+	"github.com/charmbracelet/lipgloss"
+	"golang.org/x/term"
+)
+
+// terminalOf is the terminal that w writes to, or r reads.
+func terminalOf(rw any) (file *os.File, isTerminal bool) {
+	file, isFile := rw.(*os.File)
+	return file, isFile && term.IsTerminal(int(file.Fd()))
+}
+
+// Is reports whether rw reads or writes a terminal.
+func Is(rw any) bool {
+	_, is := terminalOf(rw)
+	return is
+}
+
+// Size is that of w's terminal, and 80x24 where it has none.
+func Size(w io.Writer) (width, height int) {
+	if file, isTerminal := terminalOf(w); isTerminal {
+		if width, height, err := term.GetSize(int(file.Fd())); err == nil && width > 0 && height > 0 {
+			return width, height
+		}
+	}
+	return 80, 24
+}
+
+// OneLine makes what an agent wrote safe and short for a terminal.
+func OneLine(s string) string {
+	const most = 160
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return s
+}
+
+func Suffix(separator, text string) string {
+	if text == "" {
+		return ""
+	}
+	return separator + text
+}
+
+func Plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+// Counted is "1 session" or "2 sessions".
+func Counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func PadCell(text string, width int, right bool) string {
+	text = FitCell(text, width)
+	space := strings.Repeat(" ", width-lipgloss.Width(text))
+	if right {
+		return space + text
+	}
+	return text + space
+}
+
+// FitCell cuts a text to a width on the screen, on which a character may take two columns.
+func FitCell(text string, width int) string {
+	if lipgloss.Width(text) <= width {
+		return text
+	}
+	if width <= 0 {
+		return ""
+	}
+	cut := ""
+	for _, r := range text {
+		if lipgloss.Width(cut+string(r)) > width-1 {
+			break
+		}
+		cut += string(r)
+	}
+	return cut + "…"
+}
+
+// WriteJSON writes a value as a line of JSON that is safe for a terminal.
+func WriteJSON(w io.Writer, value any) error {
+	data, err := json.Marshal(value)
+	if err == nil {
+		_, err = fmt.Fprintln(w, EscapeJSON(data))
+	}
+	return err
+}
+
+// EscapeJSON escapes what isn't printable, which JSON lets pass: a terminal may act upon it. It can only be in
+// strings. Line feeds stay.
+func EscapeJSON(data []byte) string {
+	var safe strings.Builder
+	for _, r := range string(data) {
+		if r == '\n' || unicode.IsPrint(r) {
+			safe.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&safe, `\u%04x`, unit)
+		}
+	}
+	return safe.String()
+}

@@ -1,0 +1,118 @@
+package top
+
+import (
+	"context"
+	"io"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/lipgloss"
+
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
+	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+)
+
+// Options is what top shows.
+type Options struct {
+	Gateway *adminapi.Client
+	Name    string         // of the gateway
+	Only    adminapi.Query // the sessions that are shown. Zero: all
+}
+
+// Run shows a gateway on a terminal until the user ends it, or ctx is done. It fails where the gateway can't be
+// asked at first; later it goes on trying. in and out are a terminal.
+func Run(ctx context.Context, shown Options, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if _, err := shown.Gateway.State(ctx); err != nil {
+		return err
+	}
+	model := newTopModel(topGateway{ctx, shown.Gateway, shown.Only}, terminal.OneLine(shown.Name), lipgloss.NewRenderer(out))
+	model.width, model.height = terminal.Size(out)
+	program := tea.NewProgram(model, tea.WithInput(in), tea.WithOutput(out), tea.WithAltScreen(), tea.WithoutSignalHandler())
+	quitting := context.AfterFunc(ctx, program.Quit) // its own WithContext leaves the terminal's reader behind
+	defer quitting()
+	_, err := program.Run()
+	return err
+}
+
+// topGateway makes the commands of the model: all that it does besides deciding and drawing.
+type topGateway struct {
+	ctx     context.Context
+	gateway *adminapi.Client
+	only    adminapi.Query // what is shown of it
+}
+
+// topLooked is how a look at the gateway came out.
+type topLooked struct {
+	from     int // which of the sessions is the first of these
+	sessions *adminapi.Sessions
+	state    *adminapi.State
+	err      error
+	at       time.Time
+}
+
+func (g topGateway) look(from int, query adminapi.Query) tea.Cmd {
+	all := g.only
+	all.Text, all.Sort, all.Offset, all.Limit = query.Text, query.Sort, query.Offset, query.Limit
+	return func() tea.Msg {
+		sessions, state, err := operator.LookAt(g.ctx, g.gateway, all)
+		return topLooked{from, sessions, state, err, time.Now()}
+	}
+}
+
+// topTick says that it is time for the next look.
+type topTick int
+
+// wait ends with the context: bubbletea leaves commands alone when it ends.
+func (g topGateway) wait(tick topTick) tea.Cmd {
+	return func() tea.Msg {
+		pause := time.NewTimer(operator.WatchPause)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-g.ctx.Done():
+		}
+		return tick
+	}
+}
+
+// topDone is how what the user asked for came out.
+type topDone struct {
+	what string
+	err  error
+}
+
+func (g topGateway) drainSession(id string) tea.Cmd {
+	return func() tea.Msg {
+		_, err := g.gateway.DrainSession(g.ctx, id, adminapi.DrainOptions{})
+		return topDone{"draining " + id, err}
+	}
+}
+
+func (g topGateway) drainAll() tea.Cmd {
+	return func() tea.Msg {
+		_, err := g.gateway.Drain(g.ctx, adminapi.DrainOptions{})
+		return topDone{"draining all", err}
+	}
+}
+
+func (g topGateway) resume() tea.Cmd {
+	return func() tea.Msg {
+		_, err := g.gateway.Resume(g.ctx)
+		return topDone{"resuming", err}
+	}
+}
+
+// topKeys are the keys that a message of the terminal stands for: several where they were typed faster
+// than read. What was pasted is text alone: it must not press keys.
+func topKeys(msg tea.KeyMsg) (keys []string, pasted bool) {
+	if msg.Type != tea.KeyRunes || msg.Alt {
+		return []string{msg.String()}, false
+	}
+	for _, r := range msg.Runes {
+		keys = append(keys, string(r))
+	}
+	return keys, msg.Paste
+}
