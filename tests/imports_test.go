@@ -47,7 +47,7 @@ var layers = [][]string{
 	},
 	{"transport", "transport/metrics", "transport/admin", "transport/client/workdir", "transport/loadtest", "transport/lease/leasetest", "transport/admin/page/pagetest"},
 	{"transport/gateway"},
-	{"cmd/lastcall/internal/systemd", "cmd/lastcall/internal/terminal", "cmd/lastcall/dumbterm"},
+	{"cmd/lastcall/internal/systemd", "cmd/lastcall/internal/terminal"},
 	{"cmd/lastcall/internal/systemd/systemdtest", "cmd/lastcall/internal/daemon", "cmd/lastcall/internal/serveflags"},
 	{"cmd/lastcall/internal/operator", "cmd/lastcall/internal/drainreport"},
 	{"cmd/lastcall/internal/operator/operatortest", "cmd/lastcall/internal/top", "cmd/lastcall/internal/measure"},

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 
-	"github.com/lastcall-go/lastcall/cmd/lastcall/dumbterm"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/top"
 )
-
-// The package of main is initialized last, after bubbletea.
-var _ = dumbterm.Restore()
 
 // topCmd is the flags of "lastcall top".
 type topCmd struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
@@ -54,17 +55,19 @@ func TestTopInATerminal(t *testing.T) {
 }
 
 func TestTopHasNoColoursWhereNO_COLORIsSet(t *testing.T) {
-	t.Setenv("CI", "") // in which termenv has none either
+	t.Setenv("CI", "")
 	t.Setenv("TERM", "xterm-256color")
 	for _, noColor := range []string{"", "1"} {
 		t.Setenv("NO_COLOR", noColor)
 		g := operatortest.New(t, operatortest.Sessions(3)...)
+		g.State.Drains = []adminapi.Drain{{ID: "d1", Sessions: 3, Left: 3, Deadline: time.Now().Add(time.Hour)}} // has a colour
 		screen := newAdminTerminal(t, 80, 24)
 		end, _ := startAdmin(t, screen.streams(), "top", "--admin", g.Address)
 		eventually(t, screen.String, operatortest.Holds("> w0 ", "id0002", "q quit"))
+		coloured := screen.coloured()
 		end()
-		if screen.styled() != (noColor == "") {
-			t.Errorf("NO_COLOR=%s: styled is %v", noColor, screen.styled())
+		if coloured != (noColor == "") {
+			t.Errorf("NO_COLOR=%s: coloured is %v", noColor, coloured)
 		}
 	}
 }

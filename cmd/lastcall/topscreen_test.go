@@ -1,27 +1,24 @@
 package main
 
 import (
+	"io"
 	"os"
-	"strconv"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 
+	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 )
 
-// adminTerminal is a real one, a pty, with what its user sees of it.
+// adminTerminal is a pty with an emulated terminal on it.
 type adminTerminal struct {
 	master, slave *os.File
 
-	mu      sync.Mutex
-	cells   [][]rune
-	x, y    int
-	pending []byte // of a sequence that isn't whole
-	unknown []string
-	styles  int // sequences that style what follows
+	mu     sync.Mutex
+	screen *vt.Emulator
 }
 
 // newAdminTerminal ends with the test, after the commands that were started before it.
@@ -34,26 +31,19 @@ func newAdminTerminal(t *testing.T, width, height int) *adminTerminal {
 	if err := pty.Setsize(master, &pty.Winsize{Cols: uint16(width), Rows: uint16(height)}); err != nil {
 		t.Fatal(err)
 	}
-	term := &adminTerminal{master: master, slave: slave, cells: make([][]rune, height)}
-	for y := range term.cells {
-		term.cells[y] = []rune(strings.Repeat(" ", width))
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		term.read()
-	}()
+	term := &adminTerminal{master: master, slave: slave, screen: vt.NewEmulator(width, height)}
+	var running sync.WaitGroup
+	running.Go(term.read)
+	running.Go(func() { _, _ = io.Copy(master, term.screen) }) // what the terminal answers
 	t.Cleanup(func() {
 		term.press("\x04") // the end of input, for a prompt that still reads
 		time.Sleep(10 * time.Millisecond)
 		if err := slave.Close(); err != nil {
 			t.Error(err)
 		}
-		<-ended
+		_ = term.screen.Close()
+		running.Wait()
 		_ = master.Close()
-		if len(term.unknown) > 0 {
-			t.Errorf("sequences that this terminal doesn't know: %q", term.unknown)
-		}
 	})
 	return term
 }
@@ -67,17 +57,20 @@ func (t *adminTerminal) press(keys string) { _, _ = t.master.WriteString(keys) }
 func (t *adminTerminal) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := make([]string, len(t.cells))
-	for y, line := range t.cells {
-		lines[y] = strings.TrimRight(string(line), " ")
+	lines := strings.Split(t.screen.String(), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
 	}
 	return strings.Join(lines, "\n")
 }
 
-func (t *adminTerminal) styled() bool {
+var aColour = regexp.MustCompile("\x1b\\[([0-9]+;)*3[0-7]")
+
+// coloured reports whether a character on the screen has a colour.
+func (t *adminTerminal) coloured() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.styles > 0
+	return aColour.MatchString(t.screen.Render())
 }
 
 func (t *adminTerminal) read() {
@@ -88,103 +81,7 @@ func (t *adminTerminal) read() {
 			return
 		}
 		t.mu.Lock()
-		t.pending = append(t.pending, buffer[:n]...)
-		for t.step() {
-		}
+		_, _ = t.screen.Write(buffer[:n])
 		t.mu.Unlock()
-	}
-}
-
-// step takes one character or sequence off what is pending, if it is whole.
-func (t *adminTerminal) step() bool {
-	if len(t.pending) == 0 || !utf8.FullRune(t.pending) {
-		return false
-	}
-	r, size := utf8.DecodeRune(t.pending)
-	switch r {
-	case '\r':
-		t.x = 0
-	case '\n':
-		t.lineFeed()
-	case '\x1b':
-		return t.escape()
-	default:
-		if r >= ' ' && t.x < len(t.cells[t.y]) {
-			t.cells[t.y][t.x] = r
-			t.x++
-		}
-	}
-	t.pending = t.pending[size:]
-	return true
-}
-
-func (t *adminTerminal) lineFeed() {
-	if t.y++; t.y == len(t.cells) {
-		t.y--
-		t.cells = append(t.cells[1:], []rune(strings.Repeat(" ", len(t.cells[0]))))
-	}
-}
-
-// escape takes a sequence: ESC [ numbers letter.
-func (t *adminTerminal) escape() bool {
-	if len(t.pending) < 2 {
-		return false
-	}
-	if t.pending[1] != '[' {
-		t.unknown = append(t.unknown, string(t.pending[:2]))
-		t.pending = t.pending[2:]
-		return true
-	}
-	end := 2
-	for ; end < len(t.pending) && (t.pending[end] < '@' || t.pending[end] > '~'); end++ {
-	}
-	if end == len(t.pending) {
-		return false
-	}
-	t.control(string(t.pending[2:end]), t.pending[end])
-	t.pending = t.pending[end+1:]
-	return true
-}
-
-func (t *adminTerminal) control(numbers string, command byte) {
-	first, second, _ := strings.Cut(numbers, ";")
-	n, err := strconv.Atoi(first)
-	if err != nil {
-		n = 1
-	}
-	switch command {
-	case 'A':
-		t.y = max(0, t.y-n)
-	case 'B':
-		t.y = min(len(t.cells)-1, t.y+n)
-	case 'C':
-		t.x += n
-	case 'D':
-		t.x = max(0, t.x-n)
-	case 'H':
-		column, err := strconv.Atoi(second)
-		if err != nil {
-			column = 1
-		}
-		t.y, t.x = min(len(t.cells), n)-1, column-1
-	case 'J', 'K':
-		t.erase(command == 'J', first == "2")
-	case 'm':
-		t.styles++
-	case 'h', 'l': // modes
-	default:
-		t.unknown = append(t.unknown, numbers+string(command))
-	}
-}
-
-// erase erases from the cursor on, or all: of the line, or of the screen.
-func (t *adminTerminal) erase(screen, all bool) {
-	for y := range t.cells {
-		for x := range t.cells[y] {
-			behind := y == t.y && x >= t.x || screen && y > t.y
-			if behind || all && (screen || y == t.y) {
-				t.cells[y][x] = ' '
-			}
-		}
 	}
 }

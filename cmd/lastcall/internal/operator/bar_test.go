@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
 	"pgregory.net/rapid"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -65,8 +65,8 @@ func TestDrainLineOfAnyDrain(t *testing.T) {
 		}
 		width := rapid.IntRange(0, 300).Draw(t, "width")
 		line := DrainLine(&d, time.Now(), width)
-		if lipgloss.Width(line) > width {
-			t.Fatalf("%d wide, want %d at most: %s", lipgloss.Width(line), width, line)
+		if ansi.StringWidth(line) > width {
+			t.Fatalf("%d wide, want %d at most: %s", ansi.StringWidth(line), width, line)
 		}
 		bar, _, hasBar := strings.Cut(strings.TrimPrefix(line, "["), "]")
 		if hasBar && strings.Contains(bar, "!") != (d.Totals[actors.Killed] > 0) {

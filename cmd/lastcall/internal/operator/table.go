@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
@@ -97,7 +97,7 @@ func SessionTable(sessions []adminapi.Session, now time.Time) []string {
 	for i := range columns {
 		columns[i].width = len(columns[i].title)
 		for s := range sessions {
-			columns[i].width = max(columns[i].width, lipgloss.Width(columns[i].value(&sessions[s], now)))
+			columns[i].width = max(columns[i].width, ansi.StringWidth(columns[i].value(&sessions[s], now)))
 		}
 	}
 	lines := []string{HeaderLine(columns)}

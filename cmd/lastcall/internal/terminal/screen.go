@@ -9,7 +9,7 @@ import (
 	"unicode"
 	"unicode/utf16"
 
-	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 )
 
@@ -74,7 +74,7 @@ func Counted(n int, what string) string {
 
 func PadCell(text string, width int, right bool) string {
 	text = FitCell(text, width)
-	space := strings.Repeat(" ", width-lipgloss.Width(text))
+	space := strings.Repeat(" ", width-ansi.StringWidth(text))
 	if right {
 		return space + text
 	}
@@ -82,22 +82,7 @@ func PadCell(text string, width int, right bool) string {
 }
 
 // FitCell cuts a text to a width on the screen, on which a character may take two columns.
-func FitCell(text string, width int) string {
-	if lipgloss.Width(text) <= width {
-		return text
-	}
-	if width <= 0 {
-		return ""
-	}
-	cut := ""
-	for _, r := range text {
-		if lipgloss.Width(cut+string(r)) > width-1 {
-			break
-		}
-		cut += string(r)
-	}
-	return cut + "…"
-}
+func FitCell(text string, width int) string { return ansi.Truncate(text, max(0, width), "…") }
 
 // WriteJSON writes a value as a line of JSON that is safe for a terminal.
 func WriteJSON(w io.Writer, value any) error {

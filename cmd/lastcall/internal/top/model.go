@@ -7,8 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/lipgloss"
+	tea "charm.land/bubbletea/v2"
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
@@ -77,8 +76,8 @@ func topSorts() []topSort {
 	}
 }
 
-func newTopModel(gateway topGateway, address string, renderer *lipgloss.Renderer) *topModel {
-	return &topModel{gateway: gateway, address: address, style: newTopStyle(renderer), width: 80, height: 24}
+func newTopModel(gateway topGateway, address string) *topModel {
+	return &topModel{gateway: gateway, address: address, style: newTopStyle(), width: 80, height: 24}
 }
 
 // Init implements [tea.Model].
@@ -90,8 +89,10 @@ func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
 		return m, m.move(0)
-	case tea.KeyMsg:
-		return m, m.keys(topKeys(msg))
+	case tea.KeyPressMsg:
+		return m, m.key(keyOf(msg))
+	case tea.PasteMsg:
+		return m, m.paste(msg.Content)
 	case topLooked:
 		return m, m.looked(msg)
 	case topTick:
@@ -186,12 +187,14 @@ func (m *topModel) session(i int) *adminapi.Session {
 	return &m.page.Sessions[i-m.from]
 }
 
-func (m *topModel) keys(keys []string, pasted bool) tea.Cmd {
+// paste takes what was pasted for text alone: it must not press keys.
+func (m *topModel) paste(text string) tea.Cmd {
+	if m.mode != topFiltering {
+		return nil
+	}
 	var cmds []tea.Cmd
-	for _, key := range keys {
-		if !pasted || m.mode == topFiltering {
-			cmds = append(cmds, m.key(key))
-		}
+	for _, r := range text {
+		cmds = append(cmds, m.filterKey(string(r)))
 	}
 	return tea.Batch(cmds...)
 }

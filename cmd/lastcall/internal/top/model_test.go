@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/lipgloss"
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 	"pgregory.net/rapid"
+
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
@@ -34,7 +36,7 @@ func topOf(t *testing.T, g *operatortest.Gateway, width, height int) *topUser {
 		t.Fatal(err)
 	}
 	t.Cleanup(gateway.Close)
-	u := &topUser{model: newTopModel(topGateway{ctx: t.Context(), gateway: gateway}, "127.0.0.1:8081", lipgloss.NewRenderer(new(strings.Builder)))}
+	u := &topUser{model: newTopModel(topGateway{ctx: t.Context(), gateway: gateway}, "127.0.0.1:8081")}
 	u.does(tea.WindowSizeMsg{Width: width, Height: height})
 	u.run(u.model.Init())
 	return u
@@ -67,19 +69,28 @@ func (u *topUser) run(cmd tea.Cmd) {
 // press presses keys: words, or single ones.
 func (u *topUser) press(keys ...string) {
 	for _, key := range keys {
-		u.does(topKey(key))
+		if msg := topKey(key); msg.Text != "" {
+			for _, r := range key {
+				u.does(tea.KeyPressMsg{Code: r, Text: string(r)})
+			}
+		} else {
+			u.does(msg)
+		}
 	}
 }
 
-func topKey(text string) tea.KeyMsg {
-	special := map[string]tea.KeyType{
+func topKey(text string) tea.KeyPressMsg {
+	special := map[string]rune{
 		"up": tea.KeyUp, "down": tea.KeyDown, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown, "home": tea.KeyHome, "end": tea.KeyEnd,
-		"enter": tea.KeyEnter, "esc": tea.KeyEsc, "backspace": tea.KeyBackspace, "ctrl+c": tea.KeyCtrlC,
+		"enter": tea.KeyEnter, "esc": tea.KeyEscape, "backspace": tea.KeyBackspace,
 	}
-	if kind, isSpecial := special[text]; isSpecial {
-		return tea.KeyMsg{Type: kind}
+	if code, isSpecial := special[text]; isSpecial {
+		return tea.KeyPressMsg{Code: code}
 	}
-	return tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(text)}
+	if text == "ctrl+c" {
+		return tea.KeyPressMsg{Code: 'c', Mod: tea.ModCtrl}
+	}
+	return tea.KeyPressMsg{Code: []rune(text)[0], Text: text}
 }
 
 // second is the next look.
@@ -87,7 +98,7 @@ func (u *topUser) second() { u.does(u.model.tick) }
 
 func (u *topUser) wants(t *testing.T, texts ...string) {
 	t.Helper()
-	if shown := u.model.View(); !operatortest.Holds(texts...)(shown) {
+	if shown := ansi.Strip(u.model.text()); !operatortest.Holds(texts...)(shown) {
 		t.Errorf("want %q in\n%s", texts, shown)
 	}
 }
@@ -95,7 +106,7 @@ func (u *topUser) wants(t *testing.T, texts ...string) {
 // listed are the IDs on the screen, with a mark before the one that is selected.
 func (u *topUser) listed() []string {
 	var ids []string
-	for line := range strings.Lines(u.model.View()) {
+	for line := range strings.Lines(ansi.Strip(u.model.text())) {
 		if id := operatortest.AnID.FindString(line); id != "" {
 			ids = append(ids, strings.TrimSpace(line[:2])+id)
 		}
@@ -123,7 +134,7 @@ func TestTopFitsAnyScreen(t *testing.T) {
 		width, height := rapid.IntRange(1, 250).Draw(t, "width"), rapid.IntRange(1, 60).Draw(t, "height")
 		u.does(tea.WindowSizeMsg{Width: width, Height: height})
 		u.press(rapid.SampledFrom([]string{"?", "/", "d", "D", "end", "pgup", "r", "home", "esc", "q"}).Draw(t, "key"))
-		lines := strings.Split(u.model.View(), "\n")
+		lines := strings.Split(ansi.Strip(u.model.text()), "\n")
 		if len(lines) > height {
 			t.Fatalf("%d lines, want %d at most", len(lines), height)
 		}
@@ -142,7 +153,7 @@ func TestTopAsksOnlyForWhatTheScreenShows(t *testing.T) {
 		t.Helper()
 		ids := u.listed()
 		if len(ids) != 20 || strings.TrimPrefix(ids[0], ">") != fmt.Sprintf("id%04d", first) || ids[selected-first] != fmt.Sprintf(">id%04d", selected) {
-			t.Errorf("want from %d, selected %d:\n%s", first, selected, u.model.View())
+			t.Errorf("want from %d, selected %d:\n%s", first, selected, ansi.Strip(u.model.text()))
 		}
 	}
 	wantTop(0, 0)
@@ -181,7 +192,7 @@ func TestTopShowsEachSessionInItsPlaceWhileItScrolls(t *testing.T) {
 			wantInPlace(t, u)
 		}
 		if len(u.listed()) != 20 {
-			t.Fatalf("the screen isn't full:\n%s", u.model.View())
+			t.Fatalf("the screen isn't full:\n%s", ansi.Strip(u.model.text()))
 		}
 	})
 }
@@ -288,7 +299,7 @@ func TestTopDrainsAllAfterYesAndResumes(t *testing.T) {
 		t.Errorf("posted %q", g.Posted())
 	}
 	u.press("down")
-	if strings.Contains(u.model.View(), "resuming") {
+	if strings.Contains(ansi.Strip(u.model.text()), "resuming") {
 		t.Error("the notice stays")
 	}
 }
@@ -297,8 +308,7 @@ func TestTopDrainsAllAfterYesAndResumes(t *testing.T) {
 func TestTopTakesAPasteForTextAlone(t *testing.T) {
 	g := operatortest.New(t, operatortest.Sessions(3)...)
 	u := topOf(t, g, 80, 24)
-	paste := topKey("dyDyq")
-	paste.Paste = true
+	paste := tea.PasteMsg{Content: "dyDyq"}
 	u.does(paste)
 	if g.Posted() != "" || u.quit || u.model.mode != topBrowsing {
 		t.Errorf("posted %q, quit %v", g.Posted(), u.quit)
@@ -343,13 +353,13 @@ func TestTopGoesOnTryingWhenTheConnectionIsLost(t *testing.T) {
 	}
 	u.wants(t, "not answered for 5s, trying again: connection  refused", "id0000")
 	u.second()
-	if strings.Contains(u.model.View(), "not answered") {
-		t.Errorf("still:\n%s", u.model.View())
+	if strings.Contains(ansi.Strip(u.model.text()), "not answered") {
+		t.Errorf("still:\n%s", ansi.Strip(u.model.text()))
 	}
 }
 
 func TestTopBeforeTheFirstAnswer(t *testing.T) {
-	m := newTopModel(topGateway{}, "127.0.0.1:8081", lipgloss.NewRenderer(new(strings.Builder)))
+	m := newTopModel(topGateway{}, "127.0.0.1:8081")
 	u := &topUser{model: m}
 	m.asking = true // for ever
 	u.press("down", "end", "d", "D", "s")
@@ -407,7 +417,7 @@ func TestTopShowsMessageRates(t *testing.T) {
 }
 
 func wantInPlace(t *rapid.T, u *topUser) {
-	for y, line := range strings.Split(u.model.View(), "\n")[topChrome-1:] {
+	for y, line := range strings.Split(ansi.Strip(u.model.text()), "\n")[topChrome-1:] {
 		if id := operatortest.AnID.FindString(line); id != "" && id != fmt.Sprintf("id%04d", u.model.offset+y) {
 			t.Fatalf("line %d, want session %d: %s", y, u.model.offset+y, line)
 		}

@@ -5,8 +5,7 @@ import (
 	"io"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
-	"github.com/charmbracelet/lipgloss"
+	tea "charm.land/bubbletea/v2"
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
@@ -28,9 +27,9 @@ func Run(ctx context.Context, shown Options, in io.Reader, out io.Writer) error 
 	if _, err := shown.Gateway.State(ctx); err != nil {
 		return err
 	}
-	model := newTopModel(topGateway{ctx, shown.Gateway, shown.Only}, terminal.OneLine(shown.Name), lipgloss.NewRenderer(out))
+	model := newTopModel(topGateway{ctx, shown.Gateway, shown.Only}, terminal.OneLine(shown.Name))
 	model.width, model.height = terminal.Size(out)
-	program := tea.NewProgram(model, tea.WithInput(in), tea.WithOutput(out), tea.WithAltScreen(), tea.WithoutSignalHandler())
+	program := tea.NewProgram(model, tea.WithInput(in), tea.WithOutput(out), tea.WithoutSignalHandler())
 	quitting := context.AfterFunc(ctx, program.Quit) // its own WithContext leaves the terminal's reader behind
 	defer quitting()
 	_, err := program.Run()
@@ -105,14 +104,10 @@ func (g topGateway) resume() tea.Cmd {
 	}
 }
 
-// topKeys are the keys that a message of the terminal stands for: several where they were typed faster
-// than read. What was pasted is text alone: it must not press keys.
-func topKeys(msg tea.KeyMsg) (keys []string, pasted bool) {
-	if msg.Type != tea.KeyRunes || msg.Alt {
-		return []string{msg.String()}, false
+// keyOf is the name of a key, or the character that it types.
+func keyOf(msg tea.KeyPressMsg) string {
+	if msg.Text != "" {
+		return msg.Text
 	}
-	for _, r := range msg.Runes {
-		keys = append(keys, string(r))
-	}
-	return keys, msg.Paste
+	return msg.String()
 }

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/charmbracelet/lipgloss"
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
@@ -20,18 +21,25 @@ type topStyle struct {
 	title, header, selected, drain, bad lipgloss.Style
 }
 
-func newTopStyle(r *lipgloss.Renderer) topStyle {
+func newTopStyle() topStyle {
 	return topStyle{
-		title:    r.NewStyle().Bold(true),
-		header:   r.NewStyle().Underline(true),
-		selected: r.NewStyle().Reverse(true),
-		drain:    r.NewStyle().Foreground(lipgloss.Color("3")),
-		bad:      r.NewStyle().Foreground(lipgloss.Color("1")),
+		title:    lipgloss.NewStyle().Bold(true),
+		header:   lipgloss.NewStyle().Underline(true),
+		selected: lipgloss.NewStyle().Reverse(true),
+		drain:    lipgloss.NewStyle().Foreground(lipgloss.Color("3")),
+		bad:      lipgloss.NewStyle().Foreground(lipgloss.Color("1")),
 	}
 }
 
 // View implements [tea.Model].
-func (m *topModel) View() string {
+func (m *topModel) View() tea.View {
+	view := tea.NewView(m.text())
+	view.AltScreen = true
+	return view
+}
+
+// text is what the screen shows.
+func (m *topModel) text() string {
 	if m.mode == topHelping {
 		lines := topHelp()
 		for i := range lines {
