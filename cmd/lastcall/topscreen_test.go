@@ -41,7 +41,7 @@ func newAdminTerminal(t *testing.T, width, height int) *adminTerminal {
 		if err := slave.Close(); err != nil {
 			t.Error(err)
 		}
-		_ = term.screen.Close()
+		_ = term.screen.InputPipe().(io.Closer).Close() // Close itself races with Read
 		running.Wait()
 		_ = master.Close()
 	})
