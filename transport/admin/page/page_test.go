@@ -1,7 +1,6 @@
 package page_test
 
 import (
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,15 +18,6 @@ func get(method, path string, header ...string) *http.Response {
 	w := httptest.NewRecorder()
 	page.Handler().ServeHTTP(w, r)
 	return w.Result()
-}
-
-func body(t *testing.T, r *http.Response) string {
-	t.Helper()
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 func TestEveryAnswerIsGuarded(t *testing.T) {
