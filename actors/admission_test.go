@@ -275,7 +275,7 @@ func TestOnePrincipalCanHoldOnlySoMany(t *testing.T) {
 		admit("bob", nil) // and this one is never used
 		admit("ada", actors.ErrPrincipalFull)
 		for range 5 {
-			admit("", nil) // nobody in particular
+			admit("", nil) // no principal
 		}
 		unused.Cancel()
 		admit("ada", nil)

@@ -75,7 +75,7 @@ func (t *Ticket) begin(c Connection) (*connectionTask, *actor.PID, error) {
 	return connection, answer.pid, err
 }
 
-// IsRefused tells whether Admit, Start or Run failed because there is no session to be had.
+// IsRefused reports whether Admit, Start or Run failed because there is no session to be had.
 func IsRefused(err error) bool {
 	for _, refused := range []error{ErrDraining, ErrFull, ErrPrincipalFull, ErrTicketVoid, ErrClosed} {
 		if errors.Is(err, refused) {

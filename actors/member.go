@@ -124,7 +124,7 @@ func OutOfTime(ctx context.Context) context.Context {
 	return ctx
 }
 
-// isContextError tells whether err only says that a context was done.
+// isContextError reports whether err only says that a context was done.
 func isContextError(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*Stop))
 }

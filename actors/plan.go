@@ -120,7 +120,7 @@ func (p *plan) next(ev planEvent, now time.Time) (orders []order, wake time.Time
 	return t.orders, p.wake()
 }
 
-// awaits tells whether the drain waits for this session or service.
+// awaits reports whether the drain waits for this session or service.
 func (p *plan) awaits(id string) bool {
 	_, session := p.sessions[id]
 	return session || p.stopsServices() && (indexOf(p.with, id) >= 0 || indexOf(p.after, id) >= 0)
@@ -128,7 +128,7 @@ func (p *plan) awaits(id string) bool {
 
 func (p *plan) stopsServices() bool { return p.kind == drainFinal }
 
-// stopsAfter tells whether there are services that stop after the sessions, and need time for it.
+// stopsAfter reports whether there are services that stop after the sessions, and need time for it.
 func (p *plan) stopsAfter() bool { return p.stopsServices() && len(p.after) > 0 }
 
 // closed: admission has closed, or is none of this drain's business.
@@ -415,7 +415,7 @@ func (t *planTurn) advanceSessions() {
 	}
 }
 
-// waits tells whether anything is left that must stop before the services after the sessions.
+// waits reports whether anything is left that must stop before the services after the sessions.
 func (t *planTurn) waits() bool {
 	return len(t.sessions) > 0 || t.tickets > 0 || t.stopsServices() && len(t.with) > 0
 }

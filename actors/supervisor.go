@@ -131,7 +131,7 @@ func (s *Supervisor) Admit(ctx context.Context) (*Ticket, error) {
 }
 
 // AdmitAs is Admit for a request of this principal, which can be limited in its number of sessions:
-// [ErrPrincipalFull]. The empty principal is nobody in particular, and not limited.
+// [ErrPrincipalFull]. A request with an empty principal is not limited.
 func (s *Supervisor) AdmitAs(ctx context.Context, principal string) (*Ticket, error) {
 	answer, err := ask[admission](ctx, s, func(reply chan<- admission) any { return admit{principal, reply} })
 	if err != nil {

@@ -160,7 +160,7 @@ func (c *child) look() SessionInfo {
 	}
 }
 
-// matches tells whether a session is one of a selection, but for its ID.
+// matches reports whether a session is one of a selection, but for its ID.
 func (of *Selection) matches(c *child) bool {
 	return (of.Agent == "" || of.Agent == c.info.AgentName) &&
 		(of.Kind == "" || of.Kind == c.info.Kind) &&

@@ -208,7 +208,7 @@ func (w *witness) stops(workflow string) []string {
 	return slices.Clone(w.stopped[workflow])
 }
 
-// runs tells whether the workflows of all these clients have a stream.
+// runs reports whether the workflows of all these clients have a stream.
 func (w *witness) runs(clients []*traveller) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

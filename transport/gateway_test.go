@@ -130,7 +130,7 @@ func (g *gateway) stops() []string {
 	return reasons
 }
 
-// alive tells whether no session has ended.
+// alive reports whether no session has ended.
 func (g *gateway) alive() bool {
 	synctest.Wait()
 	return len(g.stopped) == 0

@@ -187,7 +187,7 @@ func TestAPrincipalHasALimitUntilASessionEnds(t *testing.T) {
 		}
 		answer.Body.Close()
 		g.dial(as("bob"))
-		for range 3 { // nobody in particular
+		for range 3 { // no principal
 			g.dial(nil)
 		}
 		ada.Close(1000, "")

@@ -88,7 +88,7 @@ func escaped(pattern string) string {
 	return pattern[:start] + `\` + pattern[start:]
 }
 
-// isPort tells whether a host has no port, or one as a browser writes it.
+// isPort reports whether a host has no port, or one as a browser writes it.
 func isPort(host string) bool {
 	port := (&url.URL{Host: host}).Port()
 	if port == "" {
@@ -98,7 +98,7 @@ func isPort(host string) bool {
 	return err == nil && strconv.FormatUint(n, 10) == port
 }
 
-// allowsOrigin tells whether a request comes from no page, from a page of the host that it goes to, or
+// allowsOrigin reports whether a request comes from no page, from a page of the host that it goes to, or
 // from one of these origins. It is asked of everything that a page could begin: without it any page
 // could start a workflow, with the cookies of the user who looks at it.
 func allowsOrigin(r *http.Request, patterns []string) bool {

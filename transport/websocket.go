@@ -139,7 +139,7 @@ func (c *wsClient) reason(err error) error {
 	return err
 }
 
-// breach tells whether a read failed because of what the client sent, and not because the connection
+// breach reports whether a read failed because of what the client sent, and not because the connection
 // did. The library has no type for that.
 func (c *wsClient) breach(err error) bool {
 	return !c.wire.failed.Load() && !errors.Is(err, net.ErrClosed) && !errors.Is(err, context.DeadlineExceeded)

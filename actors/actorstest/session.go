@@ -106,7 +106,7 @@ func (s *Session) Stream() *Stream {
 	return streams[0]
 }
 
-// Running waits until everything in the bubble has come to rest, and tells whether the session has not
+// Running waits until everything in the bubble has come to rest, and reports whether the session has not
 // ended.
 func (s *Session) Running() bool { return len(s.ends()) == 0 }
 

@@ -130,7 +130,7 @@ func (l lifecycle) next(ev event) (lifecycle, []effect) {
 	return t.lifecycle, t.effects
 }
 
-// expects tells whether an event is an end that the session itself brought about: the error that
+// expects reports whether an event is an end that the session itself brought about: the error that
 // comes with it tells nothing.
 func (l lifecycle) expects(kind eventKind) bool {
 	switch kind {

@@ -221,7 +221,7 @@ func TestTheArmedTimerEndsEveryState(t *testing.T) {
 	}
 }
 
-// returns tells whether work comes to its end by itself, or because its peer was cut.
+// returns reports whether work comes to its end by itself, or because its peer was cut.
 func returns(l lifecycle, w work) bool {
 	switch w {
 	case readClient, tellClient:

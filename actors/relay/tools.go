@@ -17,7 +17,7 @@ type Tool interface {
 	// as [ToolUnavailable], and the session goes on with what the tool can do.
 	Open(ctx context.Context, start *dap.StartWorkflowRequest) error
 
-	// Takes tells whether the tool runs this action. It is asked for each but a checkpoint, which
+	// Takes reports whether the tool runs this action. It is asked for each but a checkpoint, which
 	// waits for no answer, and must be fast.
 	Takes(action *dap.Action) bool
 

@@ -65,7 +65,7 @@ func untilWithdrawn(r *http.Request, authorized context.Context) *http.Request {
 
 type principalKey struct{}
 
-// principal is who asked. Empty: nobody in particular.
+// principal is who asked. Empty: no principal.
 func principal(r *http.Request) string {
 	name, _ := r.Context().Value(principalKey{}).(string)
 	return name
@@ -91,12 +91,12 @@ func bearing(r *http.Request) *http.Request {
 	return r
 }
 
-// isToken tells whether a password can stand in a header.
+// isToken reports whether a password can stand in a header.
 func isToken(password string) bool {
 	return password != "" && !strings.ContainsFunc(password, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
-// isForeign tells whether a page of another origin makes the request. Following a link is not that,
+// isForeign reports whether a page of another origin makes the request. Following a link is not that,
 // but what a foreign page embeds or fetches is, reading too: it could not see the answer, but take
 // up the streams and profiles that there are.
 func isForeign(r *http.Request) bool {
@@ -107,7 +107,7 @@ func isForeign(r *http.Request) bool {
 	return (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Dest") != "document"
 }
 
-// isSafe tells whether a request changes nothing.
+// isSafe reports whether a request changes nothing.
 func isSafe(r *http.Request) bool {
 	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 }

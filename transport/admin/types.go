@@ -18,7 +18,7 @@ type Sessions struct {
 type Session struct {
 	ID           string         `json:"id"`
 	Kind         string         `json:"kind"`
-	Principal    string         `json:"principal,omitempty"` // who opened it. Empty: nobody in particular
+	Principal    string         `json:"principal,omitempty"` // who opened it. Empty: no principal
 	Workflow     string         `json:"workflow"`            // empty: not known yet, or it has none
 	Phase        string         `json:"phase"`
 	Since        time.Time      `json:"since"` // when it came to its phase

@@ -77,7 +77,7 @@ func (p *Pool) watch(at *place, end context.CancelFunc) {
 	})
 }
 
-// stuck tells whether the connection was up since the last look, with streams on it, and no stream
+// stuck reports whether the connection was up since the last look, with streams on it, and no stream
 // got open. A connection without any stream is not full: another one would be no better.
 func (at *place) stuck() bool {
 	wasUp, before := at.up, at.opened
@@ -85,7 +85,7 @@ func (at *place) stuck() bool {
 	return wasUp && at.up && at.opened == before && at.conn.open > 0
 }
 
-// settle ends the watch over a stream that was opened, or failed to. It tells whether the connection
+// settle ends the watch over a stream that was opened, or failed to. It reports whether the connection
 // was full.
 func (p *Pool) settle(at *place, open bool) (full bool) {
 	p.mu.Lock()

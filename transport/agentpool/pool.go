@@ -205,7 +205,7 @@ func (p *Pool) take(to route) (*place, error) {
 	return &place{conn: c}, nil
 }
 
-// knows tells whether a user agent has a connection, or may have one.
+// knows reports whether a user agent has a connection, or may have one.
 func (p *Pool) knows(userAgent string) bool {
 	seen := make(map[string]bool)
 	for _, c := range p.conns {

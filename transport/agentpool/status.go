@@ -31,7 +31,7 @@ func noCredits(s *status.Status) string {
 	return ""
 }
 
-// tooBig tells whether a status says that a message was over the limit, in the words of grpc-go or of
+// tooBig reports whether a status says that a message was over the limit, in the words of grpc-go or of
 // gRPC's C core, on which the agent may run. Its code is used for more than that.
 func tooBig(s *status.Status) bool {
 	message := strings.ToLower(s.Message())

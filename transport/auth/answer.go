@@ -300,7 +300,7 @@ func checkNames(names []string, limit int) error {
 
 var errText = fmt.Errorf("empty, over %d bytes, or with control characters", maxName)
 
-// plain tells whether a name can be told, logged and compared.
+// plain reports whether a name can be told, logged and compared.
 func plain(name string) bool {
 	return name != "" && len(name) <= maxName && withoutControls(name)
 }
@@ -309,7 +309,7 @@ func withoutControls(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// printable tells whether all is ASCII that can be seen, or spaces.
+// printable reports whether all is ASCII that can be seen, or spaces.
 func printable(text string) bool {
 	return !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' })
 }
@@ -322,7 +322,7 @@ func metadataName(name string) bool {
 	return name != "" && len(name) <= maxHeaderName && !strings.HasPrefix(name, "grpc-") && !strings.ContainsFunc(name, other)
 }
 
-// headerName tells whether net/http sends a header of this name.
+// headerName reports whether net/http sends a header of this name.
 func headerName(name string) bool {
 	other := func(c rune) bool {
 		return c > '~' || !alphanumeric(byte(c)) && !strings.ContainsRune("!#$%&'*+-.^_`|~", c)

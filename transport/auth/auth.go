@@ -70,7 +70,7 @@ type None struct {
 	Base grant.Grant // what everybody gets. Its Principal is ignored
 }
 
-// Authorize implements [grant.Authorizer]. The grant's principal is empty: nobody in particular.
+// Authorize implements [grant.Authorizer]. The grant's principal is empty.
 // It never fails.
 func (n *None) Authorize(*http.Request) (*grant.Grant, error) {
 	return grantTo("", &n.Base), nil

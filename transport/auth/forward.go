@@ -238,7 +238,7 @@ func refusal(response *http.Response) *grant.RefusedError {
 	return refused
 }
 
-// isWait tells whether a text is a Retry-After: seconds, or a date.
+// isWait reports whether a text is a Retry-After: seconds, or a date.
 func isWait(text string) bool {
 	if _, err := strconv.ParseUint(text, 10, 31); err == nil {
 		return true

@@ -66,13 +66,13 @@ func lost(cause error) *CloseError {
 	return &CloseError{Code: codeLost, cause: cause}
 }
 
-// finished tells whether the connection ended because the workflow did.
+// finished reports whether the connection ended because the workflow did.
 func finished(err error) bool {
 	var closed *CloseError
 	return errors.As(err, &closed) && closed.Code == codeNormal
 }
 
-// passing tells whether what ended or prevented a connection may be over at the next attempt.
+// passing reports whether what ended or prevented a connection may be over at the next attempt.
 func passing(err error) bool {
 	var closed *CloseError
 	if errors.As(err, &closed) {

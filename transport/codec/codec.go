@@ -72,7 +72,7 @@ func tableOf(message proto.Message) (*Table, error) {
 	return table, err
 }
 
-// crowded tells whether data has more values than a message of [MaxMessage] bytes, where each takes two
+// crowded reports whether data has more values than a message of [MaxMessage] bytes, where each takes two
 // bytes at least. Decoded, a value can take a hundred bytes of memory.
 func crowded(data []byte) bool {
 	if len(data) <= MaxMessage {

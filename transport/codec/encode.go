@@ -266,7 +266,7 @@ func (e *encoder) list(dst []byte, f *field, rest []byte) (_ []byte, err error) 
 	return append(dst, ']'), nil
 }
 
-// following reads the next value of a message, and tells whether it is one, or many, of f's.
+// following reads the next value of a message, and reports whether it is one, or many, of f's.
 func following(data []byte, f *field) (value slot, match, packed bool, rest []byte, err error) {
 	number, wire, n := protowire.ConsumeTag(data)
 	if n < 0 {

@@ -177,7 +177,7 @@ func (in *input) wrong() error {
 	return fmt.Errorf("not JSON at byte %d", in.size-len(in.rest))
 }
 
-// more tells whether an object or array, which ends with last, has another element, and reads what
+// more reports whether an object or array, which ends with last, has another element, and reads what
 // is between the two; or its end.
 func (in *input) more(first bool, last byte) (bool, error) {
 	if in.peek() == last {
@@ -245,7 +245,7 @@ func (in *input) scalar() ([]byte, error) {
 	return in.value()
 }
 
-// word tells whether a byte can be part of a number or a literal.
+// word reports whether a byte can be part of a number or a literal.
 func word(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c == '-' || c == '+' || c == '.'
 }

@@ -17,7 +17,7 @@ var (
 // defaultPort is gRPC's, for an address without one.
 const defaultPort = 443
 
-// CheckAddress tells whether a gRPC client can make something of an address: host:port, or with a
+// CheckAddress reports whether a gRPC client can make something of an address: host:port, or with a
 // name of gRPC before a colon, such as dns:///host:port, ipv4:10.0.0.1:443,10.0.0.2:443 or
 // unix:/run/agent. It resolves no host. The error doesn't quote the address.
 func CheckAddress(address string) error {

@@ -29,7 +29,7 @@ func deafen(listener syscall.Conn) error {
 	})
 }
 
-// isQueued tells whether a connection waits to be accepted. From a closed listener none is.
+// isQueued reports whether a connection waits to be accepted. From a closed listener none is.
 func isQueued(listener syscall.Conn) bool {
 	n := 0
 	_ = control(listener, func(fd int) (err error) {

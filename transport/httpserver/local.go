@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// IsLocal tells whether a host, with or without a port, is a name that this machine has for itself.
+// IsLocal reports whether a host, with or without a port, is a name that this machine has for itself.
 //
 // It is for listeners that let everybody in because only this machine reaches them: a browser on it
 // can be led there under a name of another site's, whose pages are then of the listener's own origin

@@ -68,7 +68,7 @@ func parseBlock(text string) (netip.Prefix, error) {
 	return block.Masked(), nil
 }
 
-// Some tells whether any proxy is trusted.
+// Some reports whether any proxy is trusted.
 func (p Proxies) Some() bool { return p.Unix || len(p.Addresses) > 0 }
 
 // Handler serves requests as their clients made them: see [Proxies.Request]. Without a trusted proxy it
@@ -136,7 +136,7 @@ func peerOf(r *http.Request) net.Addr {
 	return nil
 }
 
-// trusts tells whether a peer is a trusted proxy.
+// trusts reports whether a peer is a trusted proxy.
 func (p Proxies) trusts(peer net.Addr) bool {
 	switch from := peer.(type) {
 	case *net.UnixAddr:

@@ -109,7 +109,7 @@ func (t *Tool) Open(_ context.Context, start *dap.StartWorkflowRequest) error {
 // Close implements [relay.Tool]: the connections belong to the transport.
 func (t *Tool) Close(context.Context) error { return nil }
 
-// Takes tells whether action is a runHTTPRequest.
+// Takes reports whether action is a runHTTPRequest.
 func (t *Tool) Takes(action *dap.Action) bool { return action.GetRunHTTPRequest() != nil }
 
 // Run calls the API and answers with its response, whatever the status, or with the reason why there

@@ -110,7 +110,7 @@ func (o *opening) awaitActions(ctx context.Context) {
 	}
 }
 
-// hasSpoken tells whether the agent has, and with that whether s.first may be read.
+// hasSpoken reports whether the agent has, and with that whether s.first may be read.
 func (s *session) hasSpoken() bool {
 	select {
 	case <-s.heard:

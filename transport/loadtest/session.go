@@ -65,7 +65,7 @@ func (s *session) hold() {
 	}()
 }
 
-// take takes a session over from its goroutine. It tells whether it is still open.
+// take takes a session over from its goroutine. It reports whether it is still open.
 func (s *session) take() bool {
 	s.release()
 	<-s.held
@@ -150,7 +150,7 @@ func connectionEnded(err error) bool {
 	return errors.As(err, &closed) || errors.Is(err, net.ErrClosed)
 }
 
-// completed tells whether the connection ended because the workflow did.
+// completed reports whether the connection ended because the workflow did.
 func completed(err error) bool {
 	var closed *client.CloseError
 	return errors.As(err, &closed) && closed.Code == closeNormal

@@ -111,7 +111,7 @@ func (t *Tool) Open(ctx context.Context, start *dap.StartWorkflowRequest) error 
 	return errors.Join(errs...)
 }
 
-// Takes tells whether action is for a tool that Open offered.
+// Takes reports whether action is for a tool that Open offered.
 func (t *Tool) Takes(action *dap.Action) bool {
 	_, offered := t.offered[action.GetRunMCPTool().GetName()]
 	return offered

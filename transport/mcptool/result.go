@@ -40,7 +40,7 @@ func answer(result *mcp.CallToolResult) *dap.PlainTextResponse {
 	return &dap.PlainTextResponse{Response: text}
 }
 
-// repeated tells whether one of the pieces is the structured content as JSON: the protocol asks
+// repeated reports whether one of the pieces is the structured content as JSON: the protocol asks
 // servers to send it as text too.
 func repeated(structured any, pieces []string) bool {
 	for _, text := range pieces {

@@ -128,7 +128,7 @@ func (s *server) explainConnect(ctx context.Context, conn *connection, err error
 	return fmt.Errorf("%w: %w", status, why)
 }
 
-// isSSEServer tells whether an endpoint opens a stream for a GET outside of any MCP session. After a
+// isSSEServer reports whether an endpoint opens a stream for a GET outside of any MCP session. After a
 // refused POST the protocol takes that for a server of its older transport.
 func isSSEServer(ctx context.Context, client *http.Client, endpoint string) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)

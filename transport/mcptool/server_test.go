@@ -68,7 +68,7 @@ func newEndpoint(t *testing.T, kind string) *endpoint {
 	return e
 }
 
-// isCall tells whether a request calls a tool.
+// isCall reports whether a request calls a tool.
 func isCall(r *http.Request) bool {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))

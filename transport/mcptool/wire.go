@@ -148,7 +148,7 @@ func check(response *http.Response, ofSession bool, x *exchange) error {
 	return nil
 }
 
-// refusesSession tells whether a 400 is the reference server's way to say that it doesn't know the
+// refusesSession reports whether a 400 is the reference server's way to say that it doesn't know the
 // MCP session. It leaves the body as it was.
 func refusesSession(response *http.Response) bool {
 	var refused struct{ Error struct{ Code int } }

@@ -10,7 +10,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
-// Valid tells whether Confirm would return nil without asking the server.
+// Valid reports whether Confirm would return nil without asking the server.
 func Valid(l relay.Lease) bool { return l.(*lease).holds() }
 
 // NewOver is New with a network of the test's.

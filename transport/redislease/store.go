@@ -195,7 +195,7 @@ func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) 
 }
 
 // request tries to take a new lease, on a goroutine: go-redis heeds a context's deadline, but not that
-// it is cancelled. It tells whether the store is open.
+// it is cancelled. It reports whether the store is open.
 func (s *Store) request(l *lease) (answer <-chan error, ok bool) {
 	l.turn <- struct{}{}
 	result := make(chan error, 1)

@@ -33,7 +33,7 @@ func Give(w http.ResponseWriter, r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id))
 }
 
-// plainID tells whether a client's ID can stand in logs and headers.
+// plainID reports whether a client's ID can stand in logs and headers.
 func plainID(id string) bool {
 	return id != "" && len(id) <= maxRequestID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }

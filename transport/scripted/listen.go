@@ -41,7 +41,7 @@ func (r *run) await(timer <-chan time.Time, requestID string) error {
 	}
 }
 
-// hear tells whether the client answered requestID, and returns an error if it ends the stream.
+// hear reports whether the client answered requestID, and returns an error if it ends the stream.
 func (r *run) hear(got received, requestID string) (answered bool, err error) {
 	if got.err != nil {
 		return false, got.err

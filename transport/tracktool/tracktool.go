@@ -50,7 +50,7 @@ func (t *Tool) Open(ctx context.Context, _ *dap.StartWorkflowRequest) error {
 	return nil
 }
 
-// Takes tells whether action is a trackLlmCallForSelfHosted.
+// Takes reports whether action is a trackLlmCallForSelfHosted.
 func (t *Tool) Takes(action *dap.Action) bool { return action.GetTrackLlmCallForSelfHosted() != nil }
 
 // Run reports one model call, and answers with an empty text once the service has acknowledged it.

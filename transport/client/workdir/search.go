@@ -36,7 +36,7 @@ func (w *Workdir) findFiles(ctx context.Context, action *dap.FindFiles) (string,
 	return out.result(), err
 }
 
-// matches tells whether a well-formed pattern matches the file called name.
+// matches reports whether a well-formed pattern matches the file called name.
 func matches(pattern, name string) bool {
 	if !strings.Contains(pattern, "/") {
 		return matchesOne(pattern, path.Base(name))

@@ -41,7 +41,7 @@ func URL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// isUnspecified tells whether an address means all of a machine's own.
+// isUnspecified reports whether an address means all of a machine's own.
 func isUnspecified(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.Unmap().IsUnspecified()

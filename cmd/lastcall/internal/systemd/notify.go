@@ -273,7 +273,7 @@ func (n *Notifier) ping(ctx context.Context, limit time.Duration) error {
 	return err
 }
 
-// say sends a message, and tells whether that went well.
+// say sends a message, and reports whether that went well.
 func (n *Notifier) say(state string) bool {
 	err := n.send(state)
 	if err != nil {

@@ -67,7 +67,7 @@ func listenerOf(file *os.File) (net.Listener, error) {
 	return listener, nil
 }
 
-// connected tells whether a socket is one end of a connection, as Accept=yes passes it.
+// connected reports whether a socket is one end of a connection, as Accept=yes passes it.
 func connected(file *os.File) bool {
 	conn, err := net.FileConn(file)
 	if err != nil {

@@ -172,7 +172,7 @@ func (m *topModel) keepInView() {
 	m.offset = max(0, min(m.offset, m.total()-m.rows()))
 }
 
-// covered tells whether the page has all that is on the screen. A gateway that says there are more
+// covered reports whether the page has all that is on the screen. A gateway that says there are more
 // sessions than it lists is taken at the list.
 func (m *topModel) covered() bool {
 	last := min(m.offset+m.rows(), m.total())

@@ -45,7 +45,7 @@ type Notice struct {
 	Text string
 }
 
-// Has tells whether the message has this line.
+// Has reports whether the message has this line.
 func (m Notice) Has(line string) bool {
 	return slices.Contains(strings.Split(m.Text, "\n"), line)
 }
