@@ -19,7 +19,8 @@ type benchCmd struct {
 func (*benchCmd) Help() string {
 	return `It opens sessions against a gateway and measures, one after the other: how fast they open; what
 memory they take while they are idle; how long a round trip takes, from a client's answer to the
-agent's next action, while some are busy; how long a drain takes, and how each client is told.
+agent's next action, while some are busy; how long a drain takes, and with which code each
+client is closed.
 
 Without --url all of it runs on this machine, and shares it: the gateway is then a process of its own,
 drained by SIGTERM, the clients and the agent are this one. With --url a gateway that runs is measured

@@ -16,8 +16,8 @@ import (
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
-// drainCmd is the flags of "lastcall drain". nil is a flag that was not given: one that is empty, such
-// as of a variable that isn't set, must not drain everything.
+// drainCmd is the flags of "lastcall drain". nil is a flag that was not given. An empty flag, as of a shell variable
+// that isn't set, must not drain everything.
 type drainCmd struct {
 	ID            *string        `arg:"" optional:"" help:"Session to drain (default: all)."`
 	Sessions      *int           `env:"-" placeholder:"N" help:"Only so many sessions, the oldest."`
@@ -29,7 +29,7 @@ type drainCmd struct {
 	Grace         *time.Duration `env:"-" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default: the gateway's)."`
 	BatchSize     *int           `env:"-" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once (default: the gateway's)."`
 	BatchInterval *time.Duration `env:"-" aliases:"wave-interval" placeholder:"D" help:"Time between two batches (default: the gateway's)."`
-	Reason        string         `env:"-" placeholder:"TEXT" help:"What clients are told (default: the gateway's)."`
+	Reason        string         `env:"-" placeholder:"TEXT" help:"Reason in the close frames (default: the gateway's)."`
 	Yes           bool           `env:"-" help:"Don't ask before everything is drained."`
 	operator.Flags
 }
@@ -44,8 +44,8 @@ after scaling out. --sessions, --older-than, --agent, --kind and --principal can
 Draining everything is asked about first. Where there is no terminal to ask on it needs --yes.
 Ctrl-C leaves the drain to the gateway, where it goes on.
 
-Exit codes: 0 drained; 1 nothing was drained, or the connection was lost; 2 a flag is wrong; 3 somebody
-had to be killed.
+Exit codes: 0 drained; 1 nothing was drained, or the connection was lost; 2 a flag is wrong; 3 a
+session or service was killed.
 
 Example:
   lastcall drain
@@ -197,7 +197,7 @@ func tellAfterwards(ctx context.Context, gateway *adminapi.Client, w io.Writer) 
 	case state.Final:
 		line = "the gateway's process is ending"
 	case state.State == actors.Serving:
-		line = "the gateway admits sessions again: somebody has resumed it"
+		line = "the gateway admits sessions again: it was resumed meanwhile"
 	}
 	_, err = fmt.Fprintln(w, line)
 	return err

@@ -64,7 +64,7 @@ func (c *healthcheckCmd) Run(std streams) error {
 	return err
 }
 
-// askHealth is nil if the answer is 200. An answer's body is of interest where it tells why not.
+// askHealth is nil if the answer is 200. The body of another answer says why.
 func askHealth(ctx context.Context, u *url.URL) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {

@@ -24,7 +24,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1 // the server, or the workflow, failed
 	exitUsage  = 2 // nothing was started: a flag, a port or a target is wrong
-	exitKilled = 3 // somebody had to be killed for the drain to end
+	exitKilled = 3 // the drain had to kill a session or a service
 )
 
 func main() {
@@ -59,13 +59,13 @@ type cli struct {
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
-// usageError says that what was asked for can't be started. It is told in one line.
+// usageError says that what was asked for can't be started. It is printed as one line.
 type usageError struct{ error }
 
-// killedError says that the drain had to kill somebody.
+// killedError says that the drain killed a session or a service.
 type killedError struct{ error }
 
-// exited is the exit code of a command that has told of everything by itself.
+// exited is the exit code of a command that has printed its errors by itself.
 type exited int
 
 func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -102,7 +102,7 @@ func (grammar *cli) parser(std streams, exit func(code int)) *kong.Kong {
 	)
 }
 
-// exitCode tells an error that nobody has told yet, in one line.
+// exitCode returns the exit code of an error, and prints the error unless that was done.
 func exitCode(err error, stderr io.Writer) int {
 	var usage usageError
 	var killed killedError

@@ -95,7 +95,7 @@ func TestReportTellsHowADrainWent(t *testing.T) {
 		"c of-c drained 120ms 1h0m0s",
 		"b of-b drained 4ms 1h0m0s",
 		"")
-	wantShown(t, text, "1 session without a stop time: not told to stop, or gone within half a millisecond")
+	wantShown(t, text, "1 session without a stop time: not asked to stop, or gone within half a millisecond")
 	wantShown(t, text, "SERVICE OUTCOME STOP", "pool drained 20ms", "agent killed 1s")
 	wantShown(t, text, "had to be killed: 1 session", "e")
 	wantShown(t, text, "had to be killed: 1 service", "agent")

@@ -16,7 +16,7 @@ type resumeCmd struct {
 // Help is shown by "lastcall resume --help".
 func (*resumeCmd) Help() string {
 	return `After 'lastcall drain', or POST /drain, the gateway refuses new sessions: this lets it admit
-them again. If the drain is still under way, those who were told to stop do, and nobody else is told.
+them again. If the drain is still under way, sessions that were asked to stop do so, and no others are asked.
 What SIGTERM began can't be taken back.
 
 Exit codes: 0 the gateway admits sessions; 1 it doesn't, or didn't answer; 2 a flag is wrong.
@@ -49,7 +49,7 @@ func (c *resumeCmd) Run(std streams) error {
 	}
 	line := "the gateway admits sessions"
 	if stopping > 0 {
-		line += fmt.Sprintf("; %d that were told to stop are still here", stopping)
+		line += fmt.Sprintf("; %d sessions that were asked to stop are still here", stopping)
 	}
 	_, err = fmt.Fprintln(std.out, line)
 	return err

@@ -23,7 +23,7 @@ func TestResumeTellsWhoIsStillStopping(t *testing.T) {
 	g := operatortest.New(t)
 	g.State.Drains = []adminapi.Drain{{Over: true, Left: 9}, {Left: 2}}
 	code, stdout, _ := adminOutput(t, "resume", "--admin", g.Address)
-	if code != 0 || !strings.Contains(stdout, "; 2 that were told to stop are still here") {
+	if code != 0 || !strings.Contains(stdout, "; 2 sessions that were asked to stop are still here") {
 		t.Errorf("exit code %d, %q", code, stdout)
 	}
 }

@@ -66,7 +66,7 @@ Example:
 
 // Run implements the command. Nothing of it waits for a reader of the standard error.
 func (c *serveCmd) Run(std streams) error {
-	signals := daemon.WatchSignals(c.HangupDrains(), func() { os.Exit(exitKilled) }) // before anybody can know that there is a process to signal
+	signals := daemon.WatchSignals(c.HangupDrains(), func() { os.Exit(exitKilled) }) // before anything can know that there is a process to signal
 	defer signals.Stop()
 	var console *terminal.Console
 	log := daemon.OpenLog(std.err, func(lines io.Writer) *slog.Logger {
@@ -100,8 +100,8 @@ func (c *serveCmd) serve(console *terminal.Console, log *daemon.Log, signals *da
 	return deadline, err
 }
 
-// open opens the gateway and what tells systemd of it, or says what is wrong with a flag or a socket.
-// ending is called when the last drain begins.
+// open opens the gateway and the systemd notifier. An error is one of a flag or a socket. ending is called when the
+// last drain begins.
 func (c *serveCmd) open(console *terminal.Console, log *daemon.Log, ending func(deadline time.Time)) (*gateway.Gateway, error) {
 	passed, err := systemd.Inherited()
 	if err != nil {

@@ -27,7 +27,7 @@ func TestSessionsAreATableWithAHeadline(t *testing.T) {
 	if code != 0 || stderr != "" || len(lines) != 6 {
 		t.Fatalf("exit code %d, %q\n%s", code, stderr, stdout)
 	}
-	if want := "2 sessions: 1 serving, 1 stopping · draining · drain 1/3 drained 1 · 2 left, 1 of them not told yet · 1h0m0s to the deadline"; lines[0] != want {
+	if want := "2 sessions: 1 serving, 1 stopping · draining · drain 1/3 drained 1 · 2 left, 1 of them not asked yet · 1h0m0s to the deadline"; lines[0] != want {
 		t.Errorf("got  %s\nwant %s", lines[0], want)
 	}
 	want := [][]string{

@@ -575,7 +575,7 @@ function newEntry(legend, what) {
   const swatch = element("span", "swatch");
   swatch.dataset.what = what;
   const value = element("b");
-  const words = { left: "left, told", untold: "left, not told yet" }[what] ?? inWords(what);
+  const words = { left: "left, asked to stop", untold: "left, not asked yet" }[what] ?? inWords(what);
   item.append(swatch, value, element("span", "", words));
   legend.append(item);
   return { item, number: value };

@@ -339,7 +339,7 @@ func (p *tab) seesTheBarMove(b *backend) {
 	p.WaitText("#holding-list .why", "client has not answered the close frame")
 	p.WaitFor(progressIs(24))
 	p.WaitContains(".legend", "7completed")
-	p.WaitContains(".legend", "4left, not told yet")
+	p.WaitContains(".legend", "4left, not asked yet")
 	p.WaitContains("#said", "Drain: half of the sessions are gone")
 	const grown = `document.querySelector("[data-what=drained]").getBoundingClientRect().width / document.querySelector(".bar").clientWidth`
 	p.WaitFor(grown + " > 0.2") // it grows for a while

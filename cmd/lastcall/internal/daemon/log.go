@@ -34,7 +34,7 @@ func OpenLog(w io.Writer, logger func(lines io.Writer) *slog.Logger) *Log {
 // Dropped is how many records were dropped.
 func (l *Log) Dropped() uint64 { return l.lines.Dropped() }
 
-// dropped is logged at every level: it tells how far the log can be relied on.
+// dropped is logged at every level: it says how complete the log is.
 func (l *Log) dropped(records uint64) {
 	level := slog.LevelWarn
 	if !l.Enabled(context.Background(), level) {

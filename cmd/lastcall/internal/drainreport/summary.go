@@ -10,7 +10,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// Summary is what is told of a report. Stop times are of the sessions that have one.
+// Summary is what a report comes to. Stop times are of the sessions that have one.
 type Summary struct {
 	Reason    string                 `json:"reason"`
 	Started   time.Time              `json:"started"`
@@ -103,7 +103,7 @@ func percentile(longestFirst []actors.Seconds, p int) *actors.Seconds {
 	return &longestFirst[n-rank]
 }
 
-// stopTimes are the buckets from the first to the last that anybody is in. They want the longest first.
+// stopTimes returns the buckets from the first to the last with a session in it. longestFirst must be sorted so.
 func stopTimes(longestFirst []actors.SessionReport) []stopTimeBucket {
 	list := []stopTimeBucket{}
 	if len(longestFirst) == 0 {

@@ -83,7 +83,7 @@ func (s *Summary) writeStopTimes(w io.Writer, columns int) {
 		fmt.Fprintf(w, "up to %*v  %s %d\n", label, bucket.UpTo, bar, bucket.Count)
 	}
 	if s.Untold > 0 {
-		fmt.Fprintf(w, "\n%s without a stop time: not told to stop, or gone within half a millisecond\n", terminal.Counted(s.Untold, "session"))
+		fmt.Fprintf(w, "\n%s without a stop time: not asked to stop, or gone within half a millisecond\n", terminal.Counted(s.Untold, "session"))
 	}
 }
 

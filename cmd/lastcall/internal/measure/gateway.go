@@ -23,7 +23,7 @@ import (
 
 const (
 	startTimeout = 30 * time.Second
-	// endTimeout is what the gateway gets to end once it was told to: more than its own deadline.
+	// endTimeout is how long the gateway has to end after SIGTERM: more than its own deadline.
 	endTimeout = 30 * time.Second
 )
 
@@ -43,7 +43,7 @@ func StartAgent() (*Agent, error) {
 	a := &Agent{Address: listener.Addr().String(), stop: stop, stopped: make(chan struct{})}
 	go func() {
 		defer close(a.stopped)
-		_ = loadtest.NewAgent().Serve(ctx, listener) // if it fails the sessions tell
+		_ = loadtest.NewAgent().Serve(ctx, listener) // if it fails, the sessions fail too
 	}()
 	return a, nil
 }
@@ -67,8 +67,8 @@ type ownGateway struct {
 	told bool // to end
 }
 
-// startBenchGateway starts a gateway and waits until it listens. If it ends without having been told
-// to, over is called.
+// startBenchGateway starts a gateway and waits until it listens. If it ends without
+// SIGTERM, over is called.
 func startBenchGateway(ctx context.Context, launch Launcher, agent string, over func(error)) (*ownGateway, error) {
 	folder, err := os.MkdirTemp("", "lastcall-bench-")
 	if err != nil {
@@ -156,7 +156,7 @@ func (g *ownGateway) follow(started chan<- error, over func(error)) {
 	}
 }
 
-// failure is for a gateway that has exited. The last line of its log tells why, if it is no record.
+// failure is for a gateway that has exited. The last line of its log says why, if it is no record.
 func (g *ownGateway) failure() error {
 	last := g.log.lastLine()
 	if strings.HasPrefix(last, "{") {
@@ -196,7 +196,7 @@ func (g *ownGateway) end() {
 	_ = os.RemoveAll(g.folder)
 }
 
-// wait waits for a gateway that was told to end.
+// wait waits for a gateway that got SIGTERM.
 func (g *ownGateway) wait() error {
 	select {
 	case <-g.exited:

@@ -39,7 +39,7 @@ func (b *run) measure() error {
 	return nil
 }
 
-// noteEarlyEnds is for those that ended before they were to: before the drain, or because of an error.
+// noteEarlyEnds counts the sessions that ended before the drain.
 func (b *run) noteEarlyEnds() {
 	b.result.EndedEarly = append(b.result.EndedEarly, closingsOf(b.fleet.TakeEnds())...)
 }
@@ -54,13 +54,13 @@ func (b *run) explain(err error) error {
 	defer cancel()
 	select {
 	case <-b.own.exited:
-		_ = b.fleet.Wait(ctx) // who hasn't is cut
+		_ = b.fleet.Wait(ctx) // sessions that are left are cut
 	case <-ctx.Done():
 	}
 	return cmp.Or(b.broken(), err)
 }
 
-// tryOut opens a session that isn't counted: it tells at once what is wrong with the gateway, and what
+// tryOut opens a session that isn't counted: it shows at once what is wrong with the gateway, and what
 // the first session brings in isn't what a session costs.
 func (b *run) tryOut() (err error) {
 	b.shown.during("trying "+b.options.URL, nil, func() {
@@ -132,7 +132,7 @@ func (b *run) measureIdle() (err error) {
 }
 
 // settled is the gateway's memory without what it doesn't need any more. That is for a gateway of our
-// own; somebody's isn't made to collect its garbage.
+// own; a given gateway isn't made to collect its garbage.
 func (b *run) settled() (int64, error) {
 	if b.own != nil {
 		if err := b.memory.Collect(b.ctx); err != nil {
@@ -222,7 +222,7 @@ func (b *run) drainOwn() error {
 	return nil
 }
 
-// drainGiven drains somebody's gateway, and has it admit sessions again whatever came of it.
+// drainGiven drains the given gateway, and has it admit sessions again, also after an error.
 func (b *run) drainGiven() (err error) {
 	began := time.Now()
 	begun, err := b.admin.Drain(b.ctx, adminapi.DrainOptions{})

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// endWithThread has a command that is to be started be told to end when the thread that starts it does,
-// and so where this process is killed.
+// endWithThread sends a command that is to be started SIGTERM when the thread that starts it ends, and so when
+// this process is killed.
 func endWithThread(command *exec.Cmd) {
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 }

@@ -4,5 +4,5 @@ package measure
 
 import "os/exec"
 
-// endWithThread does nothing where a process isn't told of its parent's end.
+// endWithThread does nothing: the system has no signal for a parent's end.
 func endWithThread(*exec.Cmd) {}

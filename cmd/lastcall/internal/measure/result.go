@@ -22,7 +22,7 @@ import (
 type Result struct {
 	URL        string       `json:"url"`
 	Gateway    string       `json:"gateway"` // own or given
-	Shares     string       `json:"shares"`  // who shared the clients' machine
+	Shares     string       `json:"shares"`  // what shared the clients' machine
 	CPUs       int          `json:"cpus"`    // of that machine
 	Sessions   *openFigures `json:"sessions"`
 	Memory     Memory       `json:"memory"`
@@ -72,7 +72,7 @@ type Drain struct {
 	Totals         map[string]int `json:"totals,omitempty"`          // by outcome, likewise
 }
 
-// tell notes what the gateway says of its drain.
+// tell keeps what the gateway reports of its drain.
 func (d *Drain) tell(took actors.Seconds, totals map[actors.Outcome]int) {
 	d.GatewaySeconds = time.Duration(took).Seconds()
 	d.Totals = make(map[string]int)
@@ -111,7 +111,7 @@ func secondsOf(q loadtest.Quantiles) quantiles {
 	return quantiles{q.P50.Seconds(), q.P90.Seconds(), q.P99.Seconds(), q.Max.Seconds()}
 }
 
-// shares tells who ran on the clients' machine, as far as that can be known.
+// shares returns what ran on the clients' machine, as far as that is known.
 func (c *Flags) shares() string {
 	if c.URL == "" {
 		return "gateway and agent"
@@ -158,7 +158,7 @@ func (s *openFigures) rows(row rowFunc) {
 		row("", "%d failed: %s", s.Failed[why], terminal.OneLine(why))
 	}
 	if s.Silent > 0 {
-		row("", "%d whose agent has said nothing", s.Silent)
+		row("", "%d whose agent sent nothing", s.Silent)
 	}
 	row("connect", "%s", s.Connect)
 	row("first action", "%s", s.FirstAction)
@@ -169,7 +169,7 @@ func (m Memory) rows(row rowFunc, sessions int) {
 		row("memory", "not measured: %s", m.NotMeasured)
 		return
 	}
-	each := "too few to tell what one takes"
+	each := "too few to say what one takes"
 	if m.PerSession > 0 {
 		each = fmt.Sprintf("%.1f KiB each", float64(m.PerSession)/(1<<10))
 	}

@@ -39,7 +39,7 @@ func TestBenchTable(t *testing.T) {
 gateway       started for this, ws://127.0.0.1:1/ws
 sessions      90 of 100 open in 2s: 45.0 a second, 32 at a time
               10 failed: 503 Service Unavailable
-              3 whose agent has said nothing
+              3 whose agent sent nothing
 connect       p50 1.23ms  p90 123ms  p99 1.23s  max 12.3s
 first action  p50 1.23ms  p90 123ms  p99 1.23s  max 12.3s
 memory        20.0 MiB without sessions, 24.0 MiB with 90 idle ones: 45.5 KiB each
@@ -88,7 +88,7 @@ machine       the clients had 4 CPUs
 	}
 	result.Memory = Memory{Empty: 20 << 20, Idle: 20 << 20}
 	out.Reset()
-	if err := result.Print(&out, false); err != nil || !strings.Contains(out.String(), "with 10 idle ones: too few to tell what one takes\n") {
+	if err := result.Print(&out, false); err != nil || !strings.Contains(out.String(), "with 10 idle ones: too few to say what one takes\n") {
 		t.Errorf("%v, memory of too few sessions in\n%s", err, out.String())
 	}
 }

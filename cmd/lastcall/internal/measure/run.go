@@ -72,7 +72,7 @@ func (c *Flags) Check() error {
 		return fmt.Errorf("--duration %v: must be from 1ms to %v", c.Duration, serveflags.MaxDuration)
 	}
 	if c.URL != "" && c.Drain && c.Admin == "" {
-		return errors.New("--drain needs --admin: it is the admin listener that is told to drain")
+		return errors.New("--drain needs --admin: the drain is requested there")
 	}
 	if c.URL != "" {
 		if _, err := loadtest.New(loadtest.Options{URL: c.URL}); err != nil {
@@ -110,7 +110,7 @@ type run struct {
 	fleet   *loadtest.Fleet
 	memory  *loadtest.Memory // nil: there is no way to know it
 	admin   *adminapi.Client // nil with memory, and of a gateway of our own
-	own     *ownGateway      // nil: the gateway is somebody's
+	own     *ownGateway      // nil: the gateway was given by --url
 	agent   *Agent           // nil with own
 	empty   int64            // bytes: the gateway's memory without sessions
 	shown   progressLine

@@ -35,7 +35,7 @@ func drainText(d *adminapi.Drain, now time.Time) string {
 	done, total := drainDone(d)
 	text := fmt.Sprintf("%d/%d%s · %d left", done, total, terminal.Suffix(" ", outcomesText(d.Totals)), d.Left)
 	if d.Untold > 0 {
-		text += fmt.Sprintf(", %d of them not told yet", d.Untold)
+		text += fmt.Sprintf(", %d of them not asked yet", d.Untold)
 	}
 	if d.Over {
 		return text
@@ -63,8 +63,8 @@ func barOrder() []actors.Outcome {
 }
 
 // drainBar is a bar with a sign for each outcome: # is drained, completed or gone, ! is any other.
-// Whoever had to be killed shows, however few they are among many, and the bar is full when it
-// is over alone. The room is inside the brackets: at least 2.
+// A killed session always shows, however few there are among many, and the bar is full only when the drain
+// is over. The room is inside the brackets: at least 2.
 func drainBar(d *adminapi.Drain, room int) string {
 	done, total := drainDone(d)
 	if total == 0 {

@@ -37,7 +37,7 @@ func TestDrainLineShowsTheBarByOutcome(t *testing.T) {
 		},
 		{
 			adminapi.Drain{Sessions: 4, Left: 4, Untold: 3},
-			60, "0/4 · 4 left, 3 of them not told yet · 12s to the deadline",
+			60, "0/4 · 4 left, 3 of them not asked yet · 12s to the deadline",
 		},
 		{
 			adminapi.Drain{Sessions: 4, Totals: map[actors.Outcome]int{actors.Drained: 4}, Over: true},

@@ -25,7 +25,7 @@ func Follow(ctx context.Context, gateway *adminapi.Client, w io.Writer, begin fu
 		<-ended
 	}()
 	f := &drainFollower{gateway: gateway, w: w, console: terminal.NewConsole(w, terminal.Is(w)), news: news}
-	f.awaitStream(ctx) // before the drain can have anything to tell
+	f.awaitStream(ctx) // before the drain can cause an event
 	if ctx.Err() != nil {
 		return nil, errors.New("interrupted: nothing was drained")
 	}
@@ -46,14 +46,15 @@ const (
 	lostPatience   = 5 * time.Second        // how long a gateway may not answer
 )
 
-// drainNews is what the stream of events has told: a drain, that news were missed, or that it began.
+// drainNews is what came from the stream of events: the state of a drain, or that events were missed, or that the
+// stream began.
 type drainNews struct {
 	drain  *adminapi.Drain
 	missed bool
 	lost   bool // the stream; there is no other news after it
 }
 
-// followDrains tells the news until the stream is lost or ctx ends.
+// followDrains sends news until the stream is lost or ctx ends.
 func followDrains(ctx context.Context, gateway *adminapi.Client, news chan<- drainNews) {
 	tell := func(n drainNews) error {
 		select {
@@ -78,7 +79,7 @@ func followDrains(ctx context.Context, gateway *adminapi.Client, news chan<- dra
 		}
 		return nil
 	})
-	_ = tell(drainNews{lost: true}) // fails only where nobody listens any more
+	_ = tell(drainNews{lost: true}) // fails only if the receiver has gone
 }
 
 // drainFollower shows a drain. It learns of it from events, and without them by asking.

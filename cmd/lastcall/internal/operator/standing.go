@@ -23,7 +23,7 @@ func LookAt(ctx context.Context, gateway *adminapi.Client, query adminapi.Query)
 	return sessions, state, err
 }
 
-// sessionPhases are those that a session can be seen in, in their order.
+// sessionPhases returns the phases that a listed session can be in, in their order.
 func sessionPhases() []string { return []string{"opening", "serving", "stopping", "closing"} }
 
 // SessionsOf counts all sessions of a gateway, whatever was asked for.
@@ -86,7 +86,7 @@ func DrainUnderWay(state *adminapi.State) *adminapi.Drain {
 	return under
 }
 
-// EventText is an event's data as words. Of one that this version doesn't know it is the data.
+// EventText returns an event's data as words, or as it is if this version doesn't know the event.
 func EventText(e adminapi.Event) string {
 	switch e.Name {
 	case adminapi.EventState, adminapi.EventResumed:

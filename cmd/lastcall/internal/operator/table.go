@@ -51,7 +51,7 @@ func NameOf(s *adminapi.Session) string {
 	return s.Kind + ":" + s.Workflow
 }
 
-// SafeCell is an untrusted text as a cell. Cells are never empty, so that columns can be told apart.
+// SafeCell is an untrusted text as a cell. Cells are never empty, so that columns stay apart.
 func SafeCell(text string) string {
 	if text = strings.TrimSpace(terminal.OneLine(text)); text == "" {
 		return "-"
@@ -109,7 +109,7 @@ func SessionTable(sessions []adminapi.Session, now time.Time) []string {
 
 const betweenColumns = "  "
 
-// ColumnsWithin are those that fit a width, of which the workflow gets what is left over.
+// ColumnsWithin returns the columns that fit a width. The workflow gets the room that is left.
 func ColumnsWithin(width int) []Column {
 	columns := sessionColumns()
 	for len(columns) > 1 && widthOf(columns) > width {

@@ -15,7 +15,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/tlsconfig"
 )
 
-// authFlags say who may open a session.
+// authFlags say how requests are authorized.
 type authFlags struct {
 	Auth       string `enum:",none,tokens,forward" default:"" placeholder:"HOW" help:"Who may open a session: none (everybody), tokens (--auth-tokens) or forward (--auth-url). Needed where --listen is no loopback address."`
 	AuthTokens string `type:"path" placeholder:"FILE" help:"Bearer tokens that are let in, a line each, made by 'lastcall token'. Read again on SIGHUP."`

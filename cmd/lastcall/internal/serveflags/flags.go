@@ -142,7 +142,7 @@ func Error(err error) error {
 	return fmt.Errorf("%s%w", flags[wrong.Option], wrong.Err)
 }
 
-// HangupDrains tells that SIGHUP has nothing to read again.
+// HangupDrains reports whether SIGHUP drains, because there is nothing that it could read again.
 func (f *Flags) HangupDrains() bool { return f.Auth != "tokens" && f.Contract == "" }
 
 // LogListening logs where the gateway is reached, and a number of sessions that can't be.

@@ -11,8 +11,8 @@ type toolFlags struct {
 	ToolConcurrency    int           `default:"8" placeholder:"N" help:"Tool calls of a session at a time (default ${default})."`
 	ToolTimeout        time.Duration `default:"60s" placeholder:"D" help:"What a tool call has (default ${default})."`
 	APIUserAgent       string        `name:"api-user-agent" placeholder:"NAME" help:"User agent of requests to the API, for platforms that count by it (default: the client's, then the gateway's)."`
-	ClientCapabilities []string      `placeholder:"NAME" help:"Capabilities of clients that the agent is told of (default: those of the protocol)."`
-	ServerCapabilities []string      `placeholder:"NAME" help:"Capabilities of the server that the agent is told of (default: those of the protocol)."`
+	ClientCapabilities []string      `placeholder:"NAME" help:"Capabilities of clients that are passed to the agent (default: those of the protocol)."`
+	ServerCapabilities []string      `placeholder:"NAME" help:"Capabilities of the server that are passed to the agent (default: those of the protocol)."`
 }
 
 func (f *toolFlags) check() error {

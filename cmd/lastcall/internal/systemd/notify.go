@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// statusPulse is how often systemd is told of a number of sessions that has changed, and
+	// statusPulse is how often a changed number of sessions is sent to systemd, and
 	// stoppingPulse how often how far a drain is.
 	statusPulse   = 5 * time.Second
 	stoppingPulse = time.Second
@@ -30,14 +30,14 @@ const (
 	notifyTimeout = 100 * time.Millisecond
 )
 
-// Notifier tells systemd how the process is (sd_notify(3), Type=notify), and answers its watchdog.
-// Its methods only note what is to be told, and never wait: Serve tells. Where the process wasn't
-// started by something that wants to know, all of it does nothing. A failure to tell is logged once,
+// Notifier sends the state of the process to systemd (sd_notify(3), Type=notify), and answers its watchdog.
+// Its methods only keep what is to be sent, and never wait: Serve sends it. Where the process wasn't
+// started by something that wants to know, all of it does nothing. A failure to send is logged once,
 // and tried again with the next news.
 //
 // As a service it is the first of the stage AfterSessions, and so the last to stop.
 type Notifier struct {
-	send     func(state string) error // nil: nobody wants to know
+	send     func(state string) error // nil: the process was not started by systemd
 	watchdog time.Duration            // what systemd waits for a sign of life. 0: for ever
 	sessions func() int
 	alive    func(context.Context) error
@@ -45,12 +45,12 @@ type Notifier struct {
 
 	open    atomic.Int64 // sessions, as far as was observed
 	failure sync.Once
-	news    chan struct{} // holds one when something is to be told at once
+	news    chan struct{} // holds one when something is to be sent at once
 
 	mu  sync.Mutex
 	now condition
 
-	// Serve's own: what was told.
+	// Serve's own: what was sent.
 	told       condition
 	toldStatus string
 }
@@ -128,7 +128,7 @@ func (n *Notifier) observeDrain(d actors.DrainStatus) {
 }
 
 // draining: a drain of everything has begun or goes on, with so many sessions left. final: the
-// process ends with it; from then on nothing else is told.
+// process ends with it; from then on nothing else is sent.
 func (n *Notifier) draining(left int, deadline time.Time, final bool) {
 	n.note(func(c *condition) {
 		*c = condition{ready: c.ready, draining: true, final: final, left: left, deadline: deadline}
@@ -143,7 +143,7 @@ func (n *Notifier) drained() {
 // resumed: sessions are admitted again.
 func (n *Notifier) resumed() { n.note(func(c *condition) { *c = condition{ready: c.ready} }) }
 
-// note changes the condition. What is more than progress is told at once.
+// note changes the condition. What is more than progress is sent at once.
 func (n *Notifier) note(change func(*condition)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -162,7 +162,7 @@ func (n *Notifier) note(change func(*condition)) {
 	}
 }
 
-// Serve implements [actors.Service]. It tells until it is told to stop, also while the process
+// Serve implements [actors.Service]. It sends until ctx is done, also while the process
 // drains, and what was noted last before it returns.
 func (n *Notifier) Serve(ctx context.Context) error {
 	if n.send == nil {
@@ -200,7 +200,7 @@ func (n *Notifier) tell() (pause time.Duration) {
 	return statusPulse
 }
 
-// message is what to send to somebody who was told the one before. Empty: nothing.
+// message returns what to send after the condition told was sent. Empty: nothing.
 func (c condition) message(told condition, status, toldStatus string) string {
 	var lines []string
 	if c.ready && !told.ready {

@@ -1,4 +1,4 @@
-// Package systemd is what a service manager and a gateway tell each other: sockets that the process is
+// Package systemd is what a service manager and a gateway exchange: sockets that the process is
 // started with, and notifications of how it is.
 package systemd
 

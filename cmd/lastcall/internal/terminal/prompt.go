@@ -12,13 +12,12 @@ import (
 // Prompt asks the user on the terminal. Only a line that comes after a question answers it: what was
 // typed before is no consent.
 type Prompt struct {
-	w       io.Writer // nil: there is nobody to ask
+	w       io.Writer // nil: there is no terminal, and the answer is no
 	mu      sync.Mutex
 	waiting chan string // nil: no question is open
 }
 
-// NewPrompt reads the terminal for as long as the process lives. Where the input is no terminal
-// nobody is there to ask, and the answer is no.
+// NewPrompt reads the terminal for as long as the process lives. Where the input is no terminal, each answer is no.
 func NewPrompt(in io.Reader, out io.Writer) *Prompt {
 	file, isTerminal := terminalOf(in)
 	if !isTerminal {

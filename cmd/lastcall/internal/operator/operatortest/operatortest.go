@@ -63,7 +63,7 @@ func New(t *testing.T, sessions ...adminapi.Session) *Gateway {
 	return g
 }
 
-// Close is that of the process: nobody listens after it.
+// Close ends the gateway as the end of its process does: the port is closed after it.
 func (g *Gateway) Close() {
 	g.LoseStreams()
 	g.server.CloseClientConnections()
@@ -165,7 +165,7 @@ func (g *Gateway) post(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(drain) // as it was when it began
 }
 
-// Drained changes the last drain, and tells of it.
+// Drained changes the last drain, and sends the event.
 func (g *Gateway) Drained(change func(d *adminapi.Drain)) {
 	g.Mu.Lock()
 	defer g.Mu.Unlock()
@@ -174,7 +174,7 @@ func (g *Gateway) Drained(change func(d *adminapi.Drain)) {
 	g.TellDrain(d)
 }
 
-// OverWith is a drain of which everybody has left.
+// OverWith returns the change of a drain that is over, with these totals.
 func OverWith(totals map[actors.Outcome]int, killed ...string) func(d *adminapi.Drain) {
 	return func(d *adminapi.Drain) {
 		d.Totals, d.Left, d.Over, d.Took, d.Killed = totals, 0, true, actors.Seconds(1500*time.Millisecond), killed

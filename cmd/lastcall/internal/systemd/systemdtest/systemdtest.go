@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Passing is a command that is started as systemd does: with sockets, and told so.
+// Passing is a command that is started as systemd does, with sockets in its environment.
 func Passing(files []*os.File, names, binary string, args ...string) *exec.Cmd {
 	cmd := exec.Command("sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, binary}, args...)...)
 	cmd.ExtraFiles = files
@@ -20,7 +20,7 @@ func Passing(files []*os.File, names, binary string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Socket makes one that can be passed on. The test's own listener is closed: only the file holds it.
+// Socket makes a socket that can be passed on. The test's own listener is closed: only the file holds it.
 func Socket(t *testing.T, network, address string) (file *os.File, at net.Addr) {
 	t.Helper()
 	listener, err := net.Listen(network, address)
