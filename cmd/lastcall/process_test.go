@@ -189,13 +189,13 @@ func TestServiceThatFailsAtOnceExits1(t *testing.T) {
 }
 
 func TestServiceThatNeverStopsIsGivenUpAtTheDeadline(t *testing.T) {
-	p := startServe(t, "daemon that never stops", "--shutdown-timeout", "2s")
+	p := startServe(t, "daemon that never stops", "--shutdown-timeout", "5s")
 	end := p.session("w1")
 	took := p.drain(syscall.SIGTERM, 3)
 
-	// The sessions, and the services with them, leave a tenth to the services after them.
-	if took < 1800*time.Millisecond || took > 5*time.Second {
-		t.Errorf("the process took %v to stop, with a deadline of 2s", took)
+	// The sessions, and the services with them, leave a tenth to the services after them: time enough on a busy machine.
+	if took < 4500*time.Millisecond || took > 9*time.Second {
+		t.Errorf("the process took %v to stop, with a deadline of 5s", took)
 	}
 	wantClose(t, end, actors.CloseGoingAway, "server shutdown")
 	finished := p.record("drain finished")
