@@ -2,7 +2,7 @@ package transport
 
 import "slices"
 
-// DefaultClientCapabilities returns what a client may say it can do and the agent is told.
+// DefaultClientCapabilities returns the capabilities of a client that are passed to the agent.
 func DefaultClientCapabilities() []string {
 	return []string{
 		"incremental_streaming", "shell_command", "read_file_chunked", "command_timeout", "web_search",
@@ -10,7 +10,7 @@ func DefaultClientCapabilities() []string {
 	}
 }
 
-// DefaultServerCapabilities returns what a grant may say the server can do and the agent is told.
+// DefaultServerCapabilities returns the capabilities in a grant that are passed to the agent.
 func DefaultServerCapabilities() []string {
 	return []string{
 		"advanced_search", "tool_call_approval", "tool_call_pattern_approval", "job_trace_pagination",
@@ -18,8 +18,8 @@ func DefaultServerCapabilities() []string {
 	}
 }
 
-// Capabilities returns what the agent is told: those of the client that are known, in the client's
-// order, then the server's that are known. None is named twice.
+// Capabilities returns what is passed to the agent: the client's capabilities that are known, in the client's
+// order, then the server's that are known. None occurs twice.
 func Capabilities(client, server, knownClient, knownServer []string) []string {
 	return appendKnown(appendKnown(nil, client, knownClient), server, knownServer)
 }

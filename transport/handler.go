@@ -34,7 +34,7 @@ type Handler struct {
 	Supervisor *actors.Supervisor
 	Agents     *agentpool.Pool
 
-	// Authorizer decides who may open a session, and with what. Nil: everybody may, with nothing.
+	// Authorizer decides which requests become sessions, and with which grant. Nil: all do, with an empty grant.
 	Authorizer grant.Authorizer
 
 	// Tools are the tools of one session, made from its grant.
@@ -47,7 +47,7 @@ type Handler struct {
 	// Limits bound each session, besides the supervisor's own. Zero: their defaults.
 	Limits relay.Limits
 
-	// ClientCapabilities and ServerCapabilities are those that the agent may be told of. Nil:
+	// ClientCapabilities and ServerCapabilities are those that may be passed to the agent. Nil:
 	// [DefaultClientCapabilities] and [DefaultServerCapabilities].
 	ClientCapabilities []string
 	ServerCapabilities []string
@@ -76,10 +76,10 @@ type Handler struct {
 	// it has the request's ID, see [requestid.Of].
 	Context func(*http.Request) context.Context
 
-	// Refused is told of each request that doesn't become a session. Nil: nobody is.
+	// Refused is called for each request that doesn't become a session. It must be fast. Nil: it is not called.
 	Refused func(httpsession.Refusal)
 
-	// Log is told of authorizations that fail, of origins that are refused, of pages whose browsers won't
+	// Log records authorizations that fail, origins that are refused, pages whose browsers won't
 	// take the answer, and once if a middleware makes upgrades impossible. Nil: nothing is logged.
 	Log *slog.Logger
 
@@ -123,7 +123,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// notUpgraded tells of a request that didn't become a WebSocket. An error of the server's own is logged
+// notUpgraded reports a request that didn't become a WebSocket. An error of the server's own is logged
 // once: it meets every request.
 func (h *Handler) notUpgraded(err error) {
 	h.refused(httpsession.RefusedHandshake)
@@ -189,8 +189,8 @@ func (h *Handler) parts(granted *grant.Grant, r *http.Request, contract *codec.C
 	return parts
 }
 
-// prepare holds a startRequest against the grant, tells the agent what both sides can do, and holds the
-// result against the limit.
+// prepare checks a startRequest against the grant, adds the capabilities of both sides, and checks the size of
+// the result.
 func (h *Handler) prepare(granted *grant.Grant, start *dap.StartWorkflowRequest) error {
 	switch {
 	case granted.WorkflowID == "" || start.WorkflowID == granted.WorkflowID:

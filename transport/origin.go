@@ -70,7 +70,7 @@ func checkHost(host, scheme string) error {
 		return errors.New("an IPv6 address is written in brackets")
 	}
 	if _, err := url.Parse("any://" + host); err != nil || !isPort(host) {
-		return errors.New("its port is not one, or its host is not one that a browser sends")
+		return errors.New("it has no valid port, or a host that no browser sends")
 	}
 	return nil
 }

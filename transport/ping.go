@@ -10,7 +10,7 @@ import (
 
 // pinger sends a ping every [pingInterval]. Between two it is a timer and no goroutine. A ping's
 // outcome doesn't matter: a client without a sign of life fails the read that goes on. A pong that
-// nobody reads, because the agent takes no more messages, says nothing about the client.
+// is not read, because the agent takes no more messages, says nothing about the client.
 type pinger struct {
 	ws     *websocket.Conn
 	life   context.Context // done once stopped

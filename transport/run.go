@@ -24,7 +24,7 @@ var errRunEnded = errors.New("the run's response has ended")
 type runClient struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
-	gone    context.Context    // the request's: done when whoever asked has gone
+	gone    context.Context    // the request's: done when the caller has gone
 	said    chan relay.Message // what the session receives next
 	done    chan struct{}      // closed when the response has ended, or is cut
 	end     sync.Once
@@ -192,11 +192,11 @@ func (c *runClient) serve() {
 	c.cutting.Lock()
 	defer c.cutting.Unlock()
 	if c.cut {
-		panic(http.ErrAbortHandler) // whoever reads must not take it for the end
+		panic(http.ErrAbortHandler) // the reader must not take it for the end
 	}
 }
 
-// answerRun tells in a status what a client would be told in a close frame.
+// answerRun answers with the status that corresponds to a close code.
 func answerRun(w http.ResponseWriter, end actors.CloseError) {
 	status := http.StatusInternalServerError
 	switch end.Code {

@@ -90,8 +90,8 @@ func offeredSubprotocols(r *http.Request) (all []string) {
 	return all
 }
 
-// selectable are the subprotocols that a client can be answered with: those that are wanted, or where
-// nothing is wanted the first that it offers.
+// selectable returns the subprotocols that the answer may have: the wanted ones, or if none is wanted the first
+// that the client offers.
 func selectable(r *http.Request, wanted []string) []string {
 	if len(wanted) > 0 {
 		return wanted
@@ -104,8 +104,8 @@ func selectable(r *http.Request, wanted []string) []string {
 	return nil
 }
 
-// warnPage tells of a page whose browser closes the connection: it offered subprotocols, and is answered
-// with none.
+// warnPage logs a page whose browser closes the connection: it offered subprotocols, and the answer has
+// none.
 func (h *Handler) warnPage(r *http.Request, client *wsClient) {
 	if h.Log == nil || client.ws.Subprotocol() != "" || r.Header.Get("Origin") == "" || r.Header.Values(subprotocolHeader) == nil {
 		return

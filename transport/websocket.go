@@ -33,7 +33,7 @@ type wsClient struct {
 // terms are what is known of the messages of a session.
 type terms struct {
 	contract *codec.Contract
-	dropped  codec.Unknown // called with each field of an action that the contract doesn't have. Nil: nobody asks
+	dropped  codec.Unknown // called with each field of an action that the contract doesn't have. Nil: it is not called
 }
 
 // accept upgrades a request, whose origin has been checked, to one of these subprotocols or to none. On an
@@ -171,7 +171,7 @@ func (c *wsClient) Send(action relay.Message) error {
 }
 
 // explain returns why a message could not be written. The library writes nothing more once it has read
-// the client's close frame, or a breach of the protocol: then Receive is about to tell which.
+// the client's close frame, or a breach of the protocol: then Receive is about to return which.
 func (c *wsClient) explain(err error) error {
 	if !errors.Is(err, net.ErrClosed) {
 		return err
@@ -181,7 +181,7 @@ func (c *wsClient) explain(err error) error {
 	select {
 	case <-c.over:
 	case <-c.pings.life.Done(): // aborted
-	case <-late.C: // nobody receives: the agent takes no more
+	case <-late.C: // Receive is not called: the agent takes no more
 	}
 	select {
 	case <-c.over:

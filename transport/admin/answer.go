@@ -12,7 +12,7 @@ import (
 // maxBody is how many bytes of parameters a POST may have.
 const maxBody = 4 << 10
 
-// refusal is an error that the client is told.
+// refusal is an error whose text is in the answer.
 type refusal struct {
 	status int
 	text   string

@@ -1,4 +1,4 @@
-// Package admin is the operator's API of a gateway over HTTP: who is open and what they wait for,
+// Package admin is the operator's API of a gateway over HTTP: open sessions and what they wait for,
 // drains of everything or of a part, events as they happen, metrics, profiles. [Handler] answers it
 // and [Client] asks it; types.go has what both say as JSON.
 //
@@ -28,24 +28,23 @@
 //	GET  /                        the page
 //
 // A drain takes deadline=, grace=, batch-size=, batch-interval= and reason= besides, in the query or as
-// a form of 4 KiB at most. One of everything leaves the process up, refusing, until it is told to
-// exit or to resume. An unknown, repeated or empty parameter is refused: a slip of the pen must not
+// a form of 4 KiB at most. A drain of everything leaves the process up, refusing sessions, until SIGTERM
+// or POST /resume. An unknown, repeated or empty parameter is refused: a slip of the pen must not
 // drain more than was meant. Errors are a line of text. A 503 says that the supervisor does not
 // answer; a POST may then still come to pass.
 //
 // # Who may ask
 //
-// With an Authorizer, whom it lets in. It is shown the request, where Basic credentials are a bearer
-// token already, so that a browser can ask for it. Without one, everybody who gets here, and then
-// requests must name the host as a local one, so that no page of another site is led here. The health
-// endpoints are for everybody.
+// With an Authorizer, each request needs a grant. Basic credentials reach the Authorizer as a bearer token, so that a
+// browser can ask for them. Without an Authorizer each request is let in, but its Host must be local, so that no
+// page of another site is led here. The health endpoints need no authorization.
 //
 // Each POST must have the header X-Lastcall-Admin, with any value. Pages of other origins can't set it; what they
 // send is refused besides.
 //
 //	curl -X POST -H 'X-Lastcall-Admin: 1' 'http://127.0.0.1:8081/drain?sessions=1'
 //
-// Each file is one concern: handler.go the routes, protect.go who may ask, params.go and answer.go
+// Each file is one concern: handler.go the routes, protect.go authorization, params.go and answer.go
 // what a request says and how it is answered, sessions.go and drain.go the requests, events.go and
-// hub.go the stream of events, wire.go how all is told, profiles.go profiles, client.go the other end.
+// hub.go the stream of events, wire.go the JSON, profiles.go profiles, client.go the other end.
 package admin

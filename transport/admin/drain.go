@@ -8,7 +8,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// drainParams are those that every drain takes.
+// drainParams returns the parameters of every drain.
 func drainParams() []string {
 	return []string{"deadline", "grace", "batch-size", "batch-interval", "reason"}
 }
@@ -38,7 +38,7 @@ func (h *Handler) postSessionDrain(r *http.Request) (any, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	if _, err := h.session(r); err != nil { // else a drain of nobody would be remembered
+	if _, err := h.session(r); err != nil { // else a drain of no session would be remembered
 		return nil, err
 	}
 	return h.begin(r, d)

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// heartbeat is how often something is sent where nothing happens, so that whoever is between
+	// heartbeat is how often something is sent where nothing happens, so that a proxy between
 	// takes the connection for alive.
 	heartbeat = 15 * time.Second
 

@@ -17,20 +17,20 @@ import (
 type Options struct {
 	Supervisor *actors.Supervisor
 
-	// Authorizer decides who may ask for anything but /healthz and /readyz: whoever it grants
-	// anything may see all and drain all. Nil: everybody who gets here may, which is for listeners
-	// that only this machine reaches; each request must then name the host as a local one.
+	// Authorizer decides about each request but /healthz and /readyz. A request with any grant may see all and
+	// drain all. Nil: all requests are let in, which is for listeners that only this machine reaches; the Host
+	// of each request must then be local.
 	Authorizer grant.Authorizer
 
-	// Proxies are those whose word about who asks is taken. Zero: none.
+	// Proxies are trusted to name the client of a request. Zero: none is.
 	Proxies httpserver.Proxies
 
 	// Ready returns why the process is not ready, if that is for another reason than a drain. Each GET
-	// /readyz asks it, and answers the text of its error to everybody. It must return at once. Nil: there
+	// /readyz asks it, and answers the text of its error without authorization. It must return at once. Nil: there
 	// is no other reason.
 	Ready func() error
 
-	// LeaseStore tells how the store stands that the sessions' leases are in, for each [State]. It must
+	// LeaseStore returns the state of the store of leases, for each [State]. It must
 	// return at once. Nil: there is no store that can fail.
 	LeaseStore func() LeaseStore
 
@@ -47,7 +47,7 @@ type Options struct {
 	// Drain is what a drain has where its request says nothing.
 	Drain Defaults
 
-	// Log is told who drained and resumed, and of authorizations that fail. Nil: nobody is.
+	// Log records drains and resumes with their principals, and authorizations that fail. Nil: nothing is logged.
 	Log *slog.Logger
 }
 
@@ -109,7 +109,7 @@ func New(options Options) *Handler {
 	closing, end := context.WithCancel(context.Background())
 	h.closing = closing
 	h.closeOnce = sync.OnceFunc(func() {
-		stop() // first: who reads the events gets all until now
+		stop() // first: readers of events get all until now
 		end()
 	})
 	return h
@@ -143,8 +143,8 @@ func (h *Handler) mux(options Options) http.Handler {
 	return mux
 }
 
-// ServeHTTP implements [http.Handler]. Who may not ask learns nothing, not even what there is to ask
-// for.
+// ServeHTTP implements [http.Handler]. The answer to a request without authorization does not show which paths
+// exist.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
 		h.health.ServeHTTP(w, r)

@@ -50,7 +50,7 @@ func (h *hub) nobody() bool {
 	return len(h.readers) == 0
 }
 
-// hear is told of each event, one after the other. It encodes it once for all readers.
+// hear takes each event, one after the other. It encodes it once for all readers.
 func (h *hub) hear(event any) {
 	if h.nobody() {
 		return
@@ -79,7 +79,7 @@ func (h *hub) hear(event any) {
 	}
 }
 
-// miss tells all readers that they have missed events.
+// miss marks events as missed for all readers.
 func (h *hub) miss(events int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,7 +118,7 @@ func (r *reader) put(frame []byte) {
 	r.tell()
 }
 
-// miss counts events as missed. They are told of after the frames.
+// miss counts events as missed. Their number is sent after the frames.
 func (r *reader) miss(events int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,7 +18,7 @@ const adminHeader = "X-Lastcall-Admin"
 // authorizeTimeout is for authorizers that have none of their own.
 const authorizeTimeout = 30 * time.Second
 
-// admit returns the request, which knows who asked, or answers it and returns nil.
+// admit returns the request with its principal, or answers it and returns nil.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *http.Request {
 	r = h.authorize(w, h.proxies.Request(r), r.Host)
 	switch {
@@ -65,7 +65,7 @@ func untilWithdrawn(r *http.Request, authorized context.Context) *http.Request {
 
 type principalKey struct{}
 
-// principal is who asked. Empty: no principal.
+// principal returns the principal of a request. Empty: there is none.
 func principal(r *http.Request) string {
 	name, _ := r.Context().Value(principalKey{}).(string)
 	return name

@@ -57,7 +57,7 @@ func (h *Handler) session(r *http.Request) (*actors.SessionInfo, error) {
 type query struct {
 	phase, workflow, agent, kind, principal string // empty: any
 	part                                    string // of the ID, workflow, remote or agent; in lower case
-	told                                    bool   // those alone that were told to stop
+	told                                    bool   // only sessions that were asked to stop
 	order                                   compareSessions
 	offset, limit                           int // limit -1: all
 }
@@ -188,7 +188,7 @@ func countPhases(all []actors.SessionInfo) map[string]int {
 	return counts
 }
 
-// withoutStopped leaves out who has stopped, but is still to be heard of by the supervisor.
+// withoutStopped leaves out sessions that have stopped, which the supervisor is still to hear of.
 func withoutStopped(all []actors.SessionInfo) []actors.SessionInfo {
 	return slices.DeleteFunc(all, func(s actors.SessionInfo) bool { return s.Phase == actors.PhaseStopped })
 }

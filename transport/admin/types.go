@@ -18,12 +18,12 @@ type Sessions struct {
 type Session struct {
 	ID           string         `json:"id"`
 	Kind         string         `json:"kind"`
-	Principal    string         `json:"principal,omitempty"` // who opened it. Empty: no principal
+	Principal    string         `json:"principal,omitempty"` // that opened it. Empty: none
 	Workflow     string         `json:"workflow"`            // empty: not known yet, or it has none
 	Phase        string         `json:"phase"`
 	Since        time.Time      `json:"since"` // when it came to its phase
 	Started      time.Time      `json:"started"`
-	Told         time.Time      `json:"told,omitzero"` // when it was told to stop
+	Told         time.Time      `json:"told,omitzero"` // when it was asked to stop
 	WaitsFor     actors.Awaited `json:"waits_for"`
 	Remote       string         `json:"remote"`
 	Transport    string         `json:"transport"`
@@ -67,7 +67,7 @@ type Drain struct {
 	Reason   string                 `json:"reason"`
 	Sessions int                    `json:"sessions"` // at its begin
 	Left     int                    `json:"left"`     // requests on their way to a session included
-	Untold   int                    `json:"untold"`   // of those, sessions that are still to be told
+	Untold   int                    `json:"untold"`   // of those, sessions that were not asked to stop yet
 	Totals   map[actors.Outcome]int `json:"totals"`
 	Began    time.Time              `json:"began"`
 	Deadline time.Time              `json:"deadline"`

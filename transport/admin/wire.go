@@ -9,7 +9,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
-// maxError is how many bytes of an error are told.
+// maxError is how many bytes of an error are sent.
 const maxError = 1 << 10
 
 func sessionsOf(infos []*actors.SessionInfo) []Session {
@@ -41,7 +41,7 @@ func sessionOf(info *actors.SessionInfo) Session {
 	}
 }
 
-// moment is a time as it is told: UTC, to the millisecond.
+// moment is a time as it is sent: UTC, to the millisecond.
 func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 func stateOf(view actors.Overview) State {
@@ -73,7 +73,7 @@ func drainOf(status actors.DrainStatus) Drain {
 	return d
 }
 
-// eventOf returns an event's name and data, or no name where it is nobody's business. That of
+// eventOf returns an event's name and data, or no name if it is not sent. That of
 // [actors.Resumed] is not in the event itself.
 func eventOf(event any) (name string, data any) {
 	switch e := event.(type) {
@@ -100,7 +100,7 @@ func eventOf(event any) (name string, data any) {
 }
 
 // drainEvent leaves out the drain of a session that has reached its age limit or lost its authorization:
-// its phases and its end are told.
+// its phases and its end are sent.
 func drainEvent(name string, status actors.DrainStatus) (string, any) {
 	if status.Age || status.Revoked {
 		return "", nil

@@ -14,12 +14,12 @@ import (
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
-// ErrNoReflection says that an agent doesn't tell its contract.
+// ErrNoReflection says that an agent has no gRPC reflection.
 var ErrNoReflection = errors.New("the agent has no gRPC reflection")
 
 // Contract asks an agent for its contract, by gRPC reflection of version 1 or 1alpha. It returns when ctx is
 // done at the latest. It fails with [ErrNoReflection], as [codec.NewContract] does, or with the status of the
-// call; [Unreachable] tells the latter apart.
+// call; [Unreachable] recognises the latter.
 func (p *Pool) Contract(ctx context.Context, granted grant.Target) (*codec.Contract, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -9,8 +9,8 @@ import (
 )
 
 // fullAfter is how long no stream gets open on a connection that is up, before the connection counts
-// as full. gRPC makes a stream wait that is one too many for the server, and tells the server's limit
-// to no caller.
+// as full. gRPC makes a stream wait that is over the server's limit, and reports that limit to no
+// caller.
 const fullAfter = 500 * time.Millisecond
 
 // place is a stream's place on a connection. It is taken before the stream is open.

@@ -42,7 +42,7 @@ const (
 	maxUserAgent = 256
 
 	// maxUserAgents bounds the connections that clients can cause by calling themselves something new
-	// each time. Past it the agent is told the gateway's name alone.
+	// each time. Past it the user agent is the gateway's name alone.
 	maxUserAgents = 100
 )
 
@@ -86,8 +86,8 @@ type Options struct {
 
 // Pool is the connections to the agents. It opens one when every one it has is full, shares them
 // among the sessions with the same agent whose clients have the same user agent (gRPC has one for a
-// connection), and closes those that have idled. The agent need not be reachable: a connection keeps trying, and
-// sessions are told meanwhile.
+// connection), and closes idle ones. The agent need not be reachable: a connection keeps trying, and meanwhile
+// sessions end with 1001 agent unavailable.
 type Pool struct {
 	options Options
 
@@ -163,7 +163,7 @@ type Stats struct {
 	Streams     int
 }
 
-// Stats tells how many connections and streams there are.
+// Stats returns how many connections and streams there are.
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()

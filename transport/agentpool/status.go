@@ -39,7 +39,7 @@ func tooBig(s *status.Status) bool {
 		(strings.Contains(message, "received message larger than max") || strings.Contains(message, "send message larger than max"))
 }
 
-// closeError tells how the end of an agent's stream is told to the client. io.EOF, an end in order, is
+// closeError returns the close code and reason for the end of an agent's stream. io.EOF, an end in order, is
 // passed on. The status' message reaches the client only with INVALID_ARGUMENT, where the protocol
 // means it for the user.
 func closeError(err error) error {

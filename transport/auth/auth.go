@@ -1,8 +1,8 @@
-// Package auth decides who may open a session, and with what. It has three kinds of
+// Package auth decides which requests become sessions, and with which grant. It has three kinds of
 // [grant.Authorizer]:
 //
-//   - [None] grants everybody the same. It is for loopback addresses, and for gateways that somebody
-//     else protects.
+//   - [None] gives each request the same grant. It is for loopback addresses, and for gateways behind a
+//     server that authorizes.
 //   - [Tokens] knows clients by bearer tokens, whose SHA-256 are in a file.
 //   - [Forward] asks an HTTP endpoint for each request, as nginx's auth_request and GitLab Workhorse
 //     do, and takes the grant from its answer.
@@ -65,9 +65,9 @@ import (
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
-// None grants everybody the same.
+// None gives each request the same grant.
 type None struct {
-	Base grant.Grant // what everybody gets. Its Principal is ignored
+	Base grant.Grant // of each request. Its Principal is ignored
 }
 
 // Authorize implements [grant.Authorizer]. The grant's principal is empty.

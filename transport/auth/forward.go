@@ -39,7 +39,7 @@ const (
 	idleConns   = 32
 )
 
-// ForwardOptions say whom to ask, and how.
+// ForwardOptions say which endpoint is asked, and how.
 type ForwardOptions struct {
 	// URL is the endpoint, http or https. Without a path (or with "/") it is asked for the path and
 	// query of the client's request, as GitLab Workhorse does. With a path or a query it is asked as
@@ -167,7 +167,7 @@ func (f *Forward) Authorize(r *http.Request) (*grant.Grant, error) {
 	return g, nil
 }
 
-// CloseIdleConnections closes the connections to the endpoint that nobody uses.
+// CloseIdleConnections closes the idle connections to the endpoint.
 func (f *Forward) CloseIdleConnections() { f.client.CloseIdleConnections() }
 
 // Format implements [fmt.Formatter]: it shows the endpoint's host and nothing else.
@@ -279,7 +279,7 @@ func credentialsOf(r *http.Request) string {
 	return cmp.Or(credentials, r.Header.Get("Private-Token"), r.Header.Get("Cookie"))
 }
 
-// pseudonym tells one client from another without telling who they are. A plain hash would do for
+// pseudonym keeps clients apart without naming them. A plain hash would do for
 // a random token, but Basic credentials could be guessed from it.
 func (f *Forward) pseudonym(r *http.Request) string {
 	credentials := credentialsOf(r)

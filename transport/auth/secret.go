@@ -42,7 +42,7 @@ func ReadSecret(path string) (Secret, error) {
 // Format implements [fmt.Formatter]: it shows nothing of the secret.
 func (s Secret) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, "[secret]") }
 
-// sign returns a JWT, HS256, that says who asks, for a few minutes. It says nothing about when it
+// sign returns a JWT, HS256, that identifies the gateway, for a few minutes. It says nothing about when it
 // was made: some libraries refuse one from a clock that is ahead of theirs.
 func (s Secret) sign(now time.Time) (string, error) {
 	claims := jwt.RegisteredClaims{

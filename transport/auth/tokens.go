@@ -22,12 +22,12 @@ const maxToken = 512
 // Tokens knows clients by bearer tokens. Its file has a line for each: a name, and the token's
 // SHA-256 in hex.
 //
-//	# who           SHA-256 of the token
+//	# name          SHA-256 of the token
 //	alice           9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
 //
 // Empty lines and those that begin with # are skipped. A name has 1 to 64 letters, digits and
 // characters of ._@+:/- and occurs once, as does a token. The file has 1 MiB and 10,000 tokens at
-// most; one without tokens admits nobody.
+// most; one without tokens admits no request.
 type Tokens struct {
 	path string
 	base grant.Grant
@@ -136,7 +136,7 @@ func bearer(r *http.Request) (string, bool) {
 	return token, strings.EqualFold(scheme, "Bearer") && token != "" && len(token) <= maxToken
 }
 
-// find compares with every entry, found or not, so that the time it takes tells nothing about them
+// find compares with every entry, found or not, so that the time it takes says nothing about them
 // but their number.
 func find(entries []entry, hash [sha256.Size]byte) *entry {
 	found := -1

@@ -21,7 +21,7 @@ type Authorizer interface {
 // Grant is what one session may have. Its tokens and headers must not be logged or told; no verb of
 // package fmt shows them.
 type Grant struct {
-	Principal    string               // who asked; sessions are counted by it. Empty: no principal
+	Principal    string               // of the request; sessions are counted by it. Empty: none
 	Agent        Target               // the agent. Without an address: the gateway's own
 	Tracking     Target               // where model calls of a self-hosted installation are reported. May be empty
 	WorkflowID   string               // the only workflow this session may run. Empty: any

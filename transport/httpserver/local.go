@@ -7,9 +7,9 @@ import (
 
 // IsLocal reports whether a host, with or without a port, is a name that this machine has for itself.
 //
-// It is for listeners that let everybody in because only this machine reaches them: a browser on it
-// can be led there under a name of another site's, whose pages are then of the listener's own origin
-// (DNS rebinding). So the Host of a request must be local.
+// It is for listeners without authorization, which only this machine reaches. A browser on it can be led there by
+// another site's name, whose pages are then of the listener's own origin (DNS rebinding). So the Host of each
+// request must be local.
 func IsLocal(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -29,8 +29,8 @@ const (
 
 // Server serves a handler on a listener, with limits on headers and time. As a service
 // it belongs to the stage AfterSessions: it then refuses new sessions in words for as long as the
-// sessions drain, instead of not answering. Where somebody else holds the listening socket too, and
-// hands it to the next process, [Server.StopAccepting] leaves newcomers to that one instead.
+// sessions drain, instead of not answering. If another process holds the listening socket too, and
+// hands it to the next process, [Server.StopAccepting] leaves new connections to that process.
 type Server struct {
 	// Listener is best made by [Listen], under TLS too: closed, it resets none of its connections. A plain
 	// one is closed at a moment when no connection waits to be accepted, if there is one within 200 ms;
@@ -50,15 +50,14 @@ type Server struct {
 	// httpsession lifts them for its sessions. Zero: 60 s.
 	RequestTimeout time.Duration
 
-	// RequestGrace is what requests under way get when Serve is told to stop. What is left then is cut,
-	// which is no error. It is for a service whose requests matter less than what stops after it. Zero:
+	// RequestGrace is the time for requests under way when the drain stops the server. Requests that take longer are
+	// cut, which is no error. It is for a service whose requests matter less than what stops after it. Zero:
 	// what is left of the drain's time, as with [http.Server.Shutdown].
 	RequestGrace time.Duration
 
-	// OnShutdown is called once when Serve is told to stop, with the listener closed, before any
-	// request is waited for: it is to end the long responses, which would not end by themselves, and
-	// those that a connection accepted before still asks for. Serve waits for its return. Nil: there
-	// are none.
+	// OnShutdown is called once when the drain stops the server, after the listener is closed and before Serve waits
+	// for requests. It must end long responses, which would not end by themselves, also of requests that come
+	// later on a connection accepted before. Serve waits for its return. Nil: there are no such responses.
 	OnShutdown func()
 
 	// KeepFree is how many of the process's descriptors connections leave free, for what else it has to
@@ -83,14 +82,14 @@ type serving struct {
 	crowd   *crowd
 	open    func()          // newcomers wait no more
 	over    <-chan struct{} // closed by open
-	ended   chan struct{}   // closed when nobody is accepted any more
+	ended   chan struct{}   // closed when no more connections are accepted
 	err     error           // why, once ended is closed
 }
 
-// Serve implements [actors.Service]. Told to stop, it closes the listener, closes connections that
+// Serve implements [actors.Service]. When ctx is done it closes the listener, closes connections that
 // bring no request within 250 ms, and waits for the requests under way: for RequestGrace, or for the
-// drain's time where that is shorter. Requests that outlast it are cut. Only the end of the drain's
-// time is an error. It is called once.
+// drain's time if that is shorter. Requests that take longer are cut. Only the end of the drain's
+// time is an error. Call it once.
 func (s *Server) Serve(ctx context.Context) error {
 	v := s.begin()
 	go v.accept(s.Listener)
@@ -155,19 +154,19 @@ func (s *Server) logger() *slog.Logger {
 }
 
 // StopAccepting closes the listener and returns when no request that got through it waits for an answer:
-// after 500 ms, or when ctx is done, at the latest. Serve goes on with the open connections until it is told
-// to stop; each gets "Connection: close" with its next answer, and idle ones are closed.
+// after 500 ms, or when ctx is done, at the latest. Serve goes on with the open connections until the
+// drain stops it; each gets "Connection: close" with its next answer, and idle ones are closed.
 //
 // It is for a listener whose socket systemd or another process holds too: called before the drain
-// ends admission, it leaves those who come from now on in the socket's backlog, for whoever accepts
-// next, and nobody is refused. A request that takes longer than 250 ms to be authorized is still
+// ends admission, it leaves new connections in the socket's backlog for the next process, so that no request is
+// refused. A request that takes longer than 250 ms to be authorized is still
 // admitted if the drain's delay is that long.
 //
-// It may be called at any time, more than once, and before Serve, which then accepts nobody. The error is
+// It may be called at any time, more than once, and before Serve, which then accepts no connection. The error is
 // the listener's, and nil if ctx is done before the listener is closed.
 func (s *Server) StopAccepting(ctx context.Context) error {
 	v, shut := s.shutListener()
-	var err error // nobody waits for it longer than for ctx
+	var err error // only waited for until ctx is done
 	select {
 	case <-shut:
 		err = s.shutErr
@@ -185,7 +184,7 @@ func (s *Server) StopAccepting(ctx context.Context) error {
 	return err
 }
 
-// emptyQueue lets those in whose connections wait to be accepted: closing a listener resets them. A
+// emptyQueue accepts the connections that wait: closing a listener resets them. A
 // [Listener] does that by itself, and better.
 func (s *Server) emptyQueue(ctx context.Context) {
 	if listener, ok := s.Listener.(syscall.Conn); ok {
@@ -217,7 +216,7 @@ func (s *Server) isShut() bool {
 	return s.shut != nil
 }
 
-// begin makes the server known to StopAccepting before it accepts anybody.
+// begin makes the server known to StopAccepting before it accepts a connection.
 func (s *Server) begin() *serving {
 	pending, crowd := newPendingConns(), newCrowd(s.KeepFree, s.logger(), s.OnFull)
 	handler := crowd.refuse(s.Handler)
@@ -246,7 +245,7 @@ func (s *Server) begin() *serving {
 	return s.serving
 }
 
-// accept returns when the listener fails or is closed: everybody who was accepted is tracked then.
+// accept returns when the listener fails or is closed. All accepted connections are tracked then.
 func (v *serving) accept(listener net.Listener) {
 	v.err = v.server.Serve(crowdedListener{listener, v.crowd, v.over})
 	close(v.ended)
@@ -305,7 +304,7 @@ func (p *pendingConns) left() (n int, fewer <-chan struct{}) {
 	return len(p.conns), p.fewer
 }
 
-// closeNew closes those that have brought no request in time. The others are Shutdown's.
+// closeNew closes the connections that have brought no request in time. Shutdown handles the others.
 func (p *pendingConns) closeNew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
