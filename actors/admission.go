@@ -23,7 +23,7 @@ type Ticket struct {
 
 // Start makes a session of a member, whose actor it spawns, and returns its ID. member is called on the
 // supervisor's goroutine, and must not block. From here on the session owns all that the member holds, also
-// if a drain has begun since: the session is then told at once. On an error ([ErrTicketVoid], [ErrClosed], or
+// if a drain has begun since: the session is then asked to stop at once. On an error ([ErrTicketVoid], [ErrClosed], or
 // the [*PanicError] of member) the caller still owns it, and should close the connection with
 // [CloseGoingAway].
 //
@@ -74,7 +74,7 @@ type started struct {
 	err error
 }
 
-// ticketDone says that nobody will use a ticket any more.
+// ticketDone says that a ticket will not be used any more.
 type ticketDone struct{ id uint64 }
 
 func (s *supervisor) admit(principal string) admission {
@@ -96,8 +96,8 @@ func (s *supervisor) admit(principal string) admission {
 }
 
 // startSession spawns the session under the ticket. Admission and drain being messages to one
-// mailbox, a session that is started here is either among those that a later drain tells, or is
-// told by the one that has begun.
+// mailbox, a session that is started here is either stopped by a later drain, or at once by the drain that has
+// begun.
 func (s *supervisor) startSession(m startSession) started {
 	ticket, valid := s.useTicket(m.ticket)
 	if !valid {

@@ -17,7 +17,7 @@ import (
 // fewer than 500 it is nothing.
 //
 // Delay and grace give way: neither reaches past lastCall, from which the stop and close timeouts
-// just fit. A drain that is too short even for those closes admission and tells everybody at once.
+// just fit. A drain that is too short even for those closes admission and stops all sessions at once.
 
 const (
 	// killGrace is what killed children have to acknowledge before they are given up. With it the
@@ -132,30 +132,30 @@ func killAt(now, deadline time.Time, services bool, sessions int) time.Time {
 func killing(sessions int) time.Duration { return time.Duration(sessions/500) * 10 * time.Millisecond }
 
 // inOrderBy is when sessions are to be gone that are killed at that time: a moment before it, so that
-// one whose client is cut at its close timeout is not killed in the same instant.
+// a session whose client is cut at its close timeout is not killed in the same instant.
 func inOrderBy(killed time.Time) time.Time { return killed.Add(-killGrace) }
 
-// lastCall is when the last session is to be told to stop, so that its stop and close timeouts end by
+// lastCall is when the last session must be asked to stop, so that its stop and close timeouts end by
 // inOrderBy.
 func lastCall(killed time.Time, stop, close time.Duration) time.Time {
 	return inOrderBy(killed).Add(-stop - close)
 }
 
-// batchWait is the time to the next batch: the interval, or less where the last batch would be told
+// batchWait is the time to the next batch: the interval, or less if the last batch would be asked to stop
 // after lastCall.
 func batchWait(interval, untilLastCall time.Duration, untold, size int) time.Duration {
 	batches := (untold + size - 1) / size
 	return max(0, min(interval, untilLastCall/time.Duration(batches)))
 }
 
-// nextServiceAt is when the next of the untold services after the sessions is told though the one
+// nextServiceAt is when the next service after the sessions is asked to stop though the one
 // before it still runs: they share what is left of the time, or of the last [maxReserve] of it.
 func nextServiceAt(now, deadline time.Time, untold int) time.Time {
 	shared := min(maxReserve, deadline.Sub(now))
 	return deadline.Add(-shared * time.Duration(untold) / time.Duration(untold+1))
 }
 
-// StopBy is when an agent that was told to stop at began is cancelled: after its stop timeout, or so
+// StopBy is when an agent that was asked to stop at began is cancelled: after its stop timeout, or so
 // that the client has its close timeout before the deadline; but the agent has at least half of the
 // time that there is. A zero deadline never comes.
 func StopBy(began, deadline time.Time, stop, close time.Duration) time.Time {

@@ -42,12 +42,12 @@ type Connection struct {
 // supervisor limits, drains, reports and shows.
 //
 // f's context is done when it is time to say goodbye. context.Cause then is a [*Stop]: why, what the
-// client is to be told, how long work under way may go on, and by when f is to return. A moment after
+// close frame must have, how long work under way may go on, and by when f is to return. A moment after
 // that the session is killed: [OutOfTime] of the context is done, Cut is called, and the drain waits no
 // longer.
 //
-// The outcome is [Completed] where f returns nil untold, [Drained] where it returns nil or its context's
-// error after it was told, [ClientGone] for a [*ClosedError], and else [Failed], or what a [*CloseError] says.
+// The outcome is [Completed] if f returns nil unasked, [Drained] where it returns nil or its context's
+// error after it was asked to stop, [ClientGone] for a [*ClosedError], and else [Failed], or what a [*CloseError] says.
 //
 // Run fails with [ErrTicketVoid] or [ErrClosed], without calling f, where there is no session to be had:
 // the caller then closes the connection.

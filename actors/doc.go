@@ -2,7 +2,7 @@
 //
 // Agent sessions, terminals, log streams and other connections are open for hours, and
 // http.Server.Shutdown neither closes nor waits for them once they are upgraded. Here each connection is a
-// session: an actor under a [Supervisor]. The supervisor admits sessions, tells them all to finish, and
+// session: an actor under a [Supervisor]. The supervisor admits sessions, asks them all to stop, and
 // collects an acknowledgement from each before one deadline.
 //
 // The package sees no socket and no protocol. Package actors/relay has the sessions that join a client to an
@@ -59,7 +59,7 @@
 // # The timeline
 //
 //	begin         Ready turns false; requests are still admitted
-//	+ delay       admission ends; each session is told to stop, at once or in batches
+//	+ delay       admission ends; each session is asked to stop, at once or in batches
 //	.. grace      work under way may finish; a session without work stops at once
 //	then          each session stops in order, within the stop and the close timeout;
 //	              its last message is Stopped
@@ -69,7 +69,7 @@
 // Services after the sessions get the last second of the time, or the last tenth of a time under ten
 // seconds. Where no services stop after the sessions, 500 sessions or more are killed a moment before the
 // deadline, 20 µs for each. A delay or a grace that is too long for the deadline is cut, so that all
-// sessions can still be told and stopped in order.
+// sessions can still stop in order.
 //
 // A second Drain can only bring the deadline forward. To kill what is left, send a Drain whose deadline is
 // now.
@@ -78,9 +78,9 @@
 //
 // A [Service] is a part of the program that stops with a drain. Its stage says when:
 //
-//   - [WithSessions]: it is told to stop when the sessions are. This is the stage of a daemon that sessions
+//   - [WithSessions]: it is asked to stop when the sessions are. This is the stage of a daemon that sessions
 //     may wait for. If it stopped after them, both would wait for each other.
-//   - [AfterSessions]: it is told to stop when no session is left. This is the stage of what sessions need
+//   - [AfterSessions]: it is asked to stop when no session is left. This is the stage of what sessions need
 //     to stop: an HTTP server, a connection pool, an agent in process.
 //
 // # Other drains
@@ -115,7 +115,7 @@
 //
 //	admission.go   tickets: the way in
 //	connection.go  a function as a session
-//	member.go      an actor as a session; its phases; how it is told to stop
+//	member.go      an actor as a session; its phases; the message that stops it
 //	plan.go        what a drain does next: a pure function, whose every reachable state is tested
 //	draining.go    carries the plan out, from the mailbox to the report; begins at begin
 //	budget.go      how the time is shared out

@@ -8,8 +8,8 @@ import (
 	"github.com/anthdm/hollywood/actor"
 )
 
-// Drain is last call: it tells a supervisor, and through it every session and service, to finish,
-// and by when they must be gone. It can be sent as a message, whose sender (if any) is sent the
+// Drain is last call: it asks a supervisor, and through it every session and service, to finish by a
+// deadline. It can be sent as a message, whose sender (if any) is sent the
 // [*Report] or the error, or given to [Supervisor.Drain] or [Supervisor.Begin]. One drain of everything is all
 // there is: a later one can only bring forward what an earlier one set.
 type Drain struct {
@@ -25,13 +25,13 @@ type Drain struct {
 	// close timeouts their time before the deadline.
 	Grace time.Duration
 
-	// BatchSize is how many sessions are told at a time, every BatchInterval (0: [DefaultBatchInterval]),
+	// BatchSize is how many sessions are asked to stop at a time, every BatchInterval (0: [DefaultBatchInterval]),
 	// so that thousands of clients don't come back in the same instant. 0: all at once. The interval
-	// is shortened where the last batch would be told too late for its stop and close timeouts.
+	// is shortened if the last batch would be asked too late for its stop and close timeouts.
 	BatchSize     int
 	BatchInterval time.Duration
 
-	// Reason is what clients are told. Empty: [DefaultReason].
+	// Reason is that of the close frames. Empty: [DefaultReason].
 	Reason string
 
 	// Standby leaves the services running, so that [Supervisor.Resume] can admit again. A later drain
@@ -64,7 +64,7 @@ var ErrFinal = errors.New("the drain is final: it stops the services too")
 
 // Drain drains, and returns when that is over: by d's deadline or ctx's, whichever is first, plus
 // 100 ms at most. If ctx is cancelled meanwhile, the deadline is now. The report is there whatever
-// happened; the error is a [*KilledError] if somebody had to be killed. A drain of a part fails with
+// happened; the error is a [*KilledError] if a session or a service was killed. A drain of a part fails with
 // [ErrDraining] while everything drains.
 func (s *Supervisor) Drain(ctx context.Context, d Drain) (*Report, error) {
 	if deadline, ok := ctx.Deadline(); ok {
@@ -96,7 +96,7 @@ func (s *Supervisor) Drain(ctx context.Context, d Drain) (*Report, error) {
 	}
 }
 
-// Begin begins a drain, or brings forward the one that has begun, and tells how it stands without
+// Begin begins a drain, or brings forward the drain that has begun, and returns its status without
 // waiting for it. It fails as [Supervisor.Drain] does.
 func (s *Supervisor) Begin(ctx context.Context, d Drain) (DrainStatus, error) {
 	return s.begin(ctx, d, nil)
@@ -112,8 +112,8 @@ func (s *Supervisor) begin(ctx context.Context, d Drain, reports chan<- *Report)
 	return answer.status, err
 }
 
-// Resume ends a standby: requests are admitted again. If the drain is under way, those who were told
-// finish, and nobody else is told. Where nothing drains it does nothing. It fails with [ErrFinal] in
+// Resume ends a standby: requests are admitted again. If the drain is under way, sessions that were
+// asked to stop do so, and no others are asked. Without a drain it does nothing. It fails with [ErrFinal] in
 // a drain without Standby.
 func (s *Supervisor) Resume(ctx context.Context) error {
 	answer, err := ask[error](ctx, s, func(reply chan<- error) any { return resume{reply} })
@@ -139,13 +139,13 @@ type hurry struct{ drain string }
 
 type resume struct{ reply chan<- error }
 
-// waiter is somebody who is sent the report.
+// waiter gets the report.
 type waiter struct {
 	reports chan<- *Report
 	pid     *actor.PID
 }
 
-// hurry is for who waits for a drain and has lost patience.
+// hurry makes the deadline of a drain now: its caller waits no longer.
 func (s *supervisor) hurry(id string) {
 	if d := s.drainOf(id); d != nil {
 		now := time.Now()
@@ -153,7 +153,7 @@ func (s *supervisor) hurry(id string) {
 	}
 }
 
-// resume admits again. A standby that is under way goes on as a drain of the part that was told.
+// resume admits again. A standby that is under way goes on as a drain of the sessions that were asked.
 func (s *supervisor) resume() error {
 	d := s.draining
 	switch {
@@ -172,7 +172,7 @@ func (s *supervisor) resume() error {
 	return nil
 }
 
-// narrow makes a drain of everything one of the part that was told by now.
+// narrow makes a drain of everything a drain of the sessions that were asked by now.
 func (s *supervisor) narrow(d *drain) {
 	d.atBegin = len(d.report.Sessions) + len(d.sessions) - d.untold
 	d.report.Part = true

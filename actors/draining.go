@@ -9,7 +9,7 @@ import (
 // This file carries out what plan.go decides: it is the way of a Drain from the mailbox to the report.
 
 const (
-	// Progress is told this soon after something has changed, and this often where nothing does.
+	// Progress is sent this soon after a change, and this often without one.
 	progressSoon  = 100 * time.Millisecond
 	progressPulse = time.Second
 
@@ -17,7 +17,7 @@ const (
 	remembered = 10
 )
 
-// drain is a drain and what is told of it.
+// drain is a drain with its progress and its report.
 type drain struct {
 	plan
 	id         string
@@ -27,17 +27,17 @@ type drain struct {
 	stoppedAt  time.Time // when the sessions had stopped
 	report     Report
 	waiters    []waiter
-	timer      *time.Timer     // wakes the plan, and tells progress
+	timer      *time.Timer     // wakes the plan, and sends progress
 	wakeAt     time.Time       // zero: the plan waits for events alone
-	progressAt time.Time       // zero: no progress is told
-	changed    bool            // since progress was told last
+	progressAt time.Time       // zero: no progress is sent
+	changed    bool            // since progress was sent last
 	abandons   map[string]bool // given up now: the plan awaits them no longer, but the report has them
 }
 
-// wake says that it is time for a drain's plan to decide, or for its progress to be told.
+// wake says that it is time for a drain's plan to decide, or for its progress to be sent.
 type wake struct{ drain string }
 
-// begin begins a drain, or brings forward the one that has begun. Which of them may be is decided
+// begin begins a drain, or brings forward the drain that has begun. Which of them is possible is decided
 // here, on the mailbox, and nowhere else.
 func (s *supervisor) begin(d Drain, w waiter) (DrainStatus, error) {
 	current := s.draining
@@ -182,7 +182,7 @@ func (s *supervisor) carryOut(d *drain, o order) {
 	}
 }
 
-// tell tells children to stop, or of an earlier time. A child that was told by another drain keeps what
+// tell asks children to stop, or to stop earlier. A child that another drain has asked keeps what
 // is earlier.
 func (s *supervisor) tell(children []*child, stop Stop) {
 	var message any = stop // one for all: there may be thousands
@@ -248,7 +248,7 @@ func (s *supervisor) woken(id string) {
 	s.decide(d, planEvent{kind: planWoke})
 }
 
-// progressed has progress told soon, of all that there will be by then.
+// progressed has progress sent soon, with all changes until then.
 func (s *supervisor) progressed(d *drain) {
 	if !d.changed && !d.progressAt.IsZero() {
 		d.changed, d.progressAt = true, time.Now().Add(progressSoon)
@@ -297,7 +297,7 @@ func (s *supervisor) finish(d *drain) {
 	d.waiters = nil
 }
 
-// await keeps somebody who is to be sent the report.
+// await keeps a waiter for the report.
 func (d *drain) await(w waiter) {
 	if w.reports != nil || w.pid != nil {
 		d.waiters = append(d.waiters, w)

@@ -41,7 +41,7 @@ type SessionStopped struct {
 	SessionReport
 	Info
 	Left      PhaseSpan // the last phase
-	Code      int       // the close code the client was told, or told us; 0 where the connection was lost or cut
+	Code      int       // the close code that was sent to the client, or came from it; 0 if the connection was lost or cut
 	Reason    string    // the close frame's reason
 	Err       error     // what went wrong, for the log alone; a [*PanicError] carries its stack
 	Traffic   Traffic
@@ -52,7 +52,7 @@ type SessionStopped struct {
 }
 
 // ServiceStopped says that a service's Serve has returned. Where Outcome is neither [Drained] nor
-// [Killed], nobody had told it to.
+// [Killed], it ended by itself.
 type ServiceStopped struct {
 	ServiceReport
 	Err error
@@ -193,7 +193,7 @@ func (l *listener) next() (event any, more bool) {
 	return event, true
 }
 
-// end takes no more events, and waits until the function has seen those that there are. When it is late
+// end takes no more events, and waits until the function has seen all before. When it is late
 // the rest is dropped, and the goroutine ends when the function returns.
 func (l *listener) end(late <-chan time.Time) {
 	l.mu.Lock()
@@ -217,7 +217,7 @@ func (l *listener) abandon() {
 	l.events, l.missed = nil, 0
 }
 
-// hear calls f, and keeps its panic from the process. One at the news of a panic is not told again.
+// hear calls f, and keeps its panic from the process. A panic at the event of a panic is not sent again.
 func hear(engine *actor.Engine, f func(event any), event any) {
 	defer func() {
 		v := recover()

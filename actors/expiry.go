@@ -19,7 +19,7 @@ func (s *supervisor) armAge(c *child) {
 	c.aging = time.AfterFunc(limit, func() { s.engine.Send(s.self, aged{c.id}) })
 }
 
-// aged drains one session. If everything drains it is told by that, or left to drainOverdue.
+// aged drains one session. If everything drains, that drain stops it, or drainOverdue does later.
 func (s *supervisor) aged(id string) {
 	c := s.sessions[id]
 	if c == nil {
@@ -38,7 +38,7 @@ func (s *supervisor) aged(id string) {
 	}, CauseAge, []*child{c}, waiter{})
 }
 
-// drainOverdue drains those who reached their limit during a drain that didn't tell them.
+// drainOverdue drains sessions that reached their limit during a drain that didn't stop them.
 func (s *supervisor) drainOverdue() {
 	for id, c := range s.sessions {
 		if c.overdue && c.told.IsZero() {

@@ -30,7 +30,7 @@ type Info struct {
 type Member interface {
 	actor.Receiver
 
-	// Standing tells how the session stands. The supervisor may ask at any time, from its own
+	// Standing returns the session's state. The supervisor may ask at any time, from its own
 	// goroutine; it must not block. One that panics stands nowhere.
 	Standing() Standing
 }
@@ -66,7 +66,7 @@ type Phase uint8
 const (
 	PhaseOpening  Phase = iota // upgraded; the startRequest, the lease and the agent's stream are awaited
 	PhaseServing               // messages flow both ways
-	PhaseStopping              // the agent was told to stop; what it still says reaches the client
+	PhaseStopping              // the agent was asked to stop; what it still sends reaches the client
 	PhaseClosing               // the agent is gone: lease, close frame, the client's answer
 	PhaseStopped               // nothing of the session is left
 )
@@ -88,7 +88,7 @@ const (
 	CauseRevoked Cause = "revoked" // the session's authorization was withdrawn
 )
 
-// Stop tells a session or a service to finish. It is the message that their actors get, and for a
+// Stop asks a session or a service to finish. It is the message that their actors get, and for a
 // function that runs under a context the context's cause:
 //
 //	var stop *actors.Stop
@@ -114,7 +114,7 @@ func (s *Stop) CloseCode() int {
 
 type outOfTime struct{}
 
-// OutOfTime returns a context that is done when a service or a session that was told to stop has no
+// OutOfTime returns a context that is done when a service or a session that was asked to stop has no
 // time left. ctx is the one that its function was called with, or comes from it: pass the result to
 // http.Server.Shutdown and its like. For any other ctx it returns ctx itself.
 func OutOfTime(ctx context.Context) context.Context {

@@ -13,7 +13,7 @@ type Outcome string
 const (
 	Completed  Outcome = "completed"   // the agent ended its stream in order, unasked
 	ClientGone Outcome = "client_gone" // the client left, and the agent stopped
-	Drained    Outcome = "drained"     // the agent stopped for a drain, and the client was told
+	Drained    Outcome = "drained"     // the agent stopped for a drain, and the client got a close frame
 	Cancelled  Outcome = "cancelled"   // the agent didn't stop in time, and its stream was cancelled
 	Refused    Outcome = "refused"     // what the client asked for is not allowed, or not here
 	Failed     Outcome = "failed"      // an error, here or in the agent
@@ -25,9 +25,9 @@ func Outcomes() []Outcome {
 	return []Outcome{Completed, Drained, ClientGone, Refused, Failed, Cancelled, Killed}
 }
 
-// DefaultReason is what clients are told of a drain that gives no reason of its own, ReasonAge what
-// those are told whose session has reached [Options].MaxSessionAge, ReasonRevoked what those are told
-// whose authorization was withdrawn.
+// DefaultReason is the reason in the close frames of a drain without a reason of its own, ReasonAge that of a
+// session which has reached [Options].MaxSessionAge, ReasonRevoked that of a session whose authorization was
+// withdrawn.
 const (
 	DefaultReason = "server shutdown"
 	ReasonAge     = "session age limit"

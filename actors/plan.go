@@ -23,10 +23,10 @@ type drainPhase uint8
 
 const (
 	phaseDelay    drainPhase = iota // not ready any more, and still admitting
-	phaseTelling                    // admission has closed; sessions are told, batch by batch
-	phaseStopping                   // all are told; they and the services with them are awaited
+	phaseTelling                    // admission has closed; sessions are asked to stop, batch by batch
+	phaseStopping                   // all are asked; they and the services with them are awaited
 	phaseKilling                    // their time is up: they are cut, and given up a moment later
-	phaseServices                   // the services after the sessions are told, one by one
+	phaseServices                   // the services after the sessions are asked to stop, one by one
 	phaseEnding                     // the deadline has passed: all is cut, and given up a moment later
 	phaseOver
 )
@@ -49,14 +49,14 @@ type plan struct {
 	graceUntil time.Time // when the grace ends, unless it gives way
 	killAt     time.Time // when the sessions that are left are killed
 	deadline   time.Time
-	batchAt    time.Time // when the next batch is told
+	batchAt    time.Time // when the next batch is asked to stop
 	voidAt     time.Time // when the tickets that are left are void. Zero: admission has not closed
 	giveUpAt   time.Time // when the killed are given up
-	serviceAt  time.Time // when the next service is told, whatever the one before it does
-	before     string    // the service that was told last, which the next one waits for
+	serviceAt  time.Time // when the next service is asked to stop, also if the one before has not stopped
+	before     string    // the service that was asked last, which the next one waits for
 
-	sessions map[string]bool // those that are awaited, and whether they were told
-	queue    []string        // those that were not told, oldest first; some may have stopped
+	sessions map[string]bool // the awaited ones, and whether they were asked to stop
+	queue    []string        // not asked to stop yet, oldest first; some may have stopped
 	untold   int             // of those, the ones that have not
 	tickets  int             // sessions that may still start
 	with     []drainService  // in order of registration
@@ -86,7 +86,7 @@ const (
 	ticketVoid                  // it never will
 	childGone                   // a session or a service has stopped
 	planShortened               // a later Drain came
-	planNarrowed                // a standby is resumed: it goes on with the sessions that were told
+	planNarrowed                // a standby is resumed: it goes on with the sessions that were asked to stop
 )
 
 // order is something that the supervisor must do now.
@@ -101,7 +101,7 @@ type orderKind uint8
 const (
 	closeAdmission orderKind = iota
 	voidTickets              // no ticket that is out is good any more
-	tell                     // to stop; a child may be told again, of an earlier time
+	tell                     // to stop; a child may be asked again, with an earlier time
 	kill
 	giveUp // report as killed, and wait no longer
 	finish // report the drain
@@ -168,7 +168,7 @@ func (p *plan) lastCall() time.Time { return lastCall(p.killAt, p.stop, p.close)
 
 func (p *plan) delayUntil() time.Time { return Earlier(p.closeAt, p.lastCall()) }
 
-// stopNow is what a session, or a service with the sessions, is told.
+// stopNow is the Stop for a session, or a service with the sessions.
 func (p *plan) stopNow() Stop {
 	return Stop{
 		Cause:      p.cause,
@@ -178,12 +178,12 @@ func (p *plan) stopNow() Stop {
 	}
 }
 
-// stopAfter is what a service after the sessions is told.
+// stopAfter is the Stop for a service after the sessions.
 func (p *plan) stopAfter() Stop {
 	return Stop{Cause: p.cause, Reason: p.reason, Deadline: p.deadline}
 }
 
-// nextService is the service that is told next: of those after the sessions the last that was not.
+// nextService is the service that is asked to stop next: the last of those after the sessions that was not asked.
 // -1: all were.
 func (p *plan) nextService() int {
 	for i := len(p.after) - 1; i >= 0; i-- {
@@ -227,7 +227,7 @@ func (t *planTurn) take(ev planEvent) {
 	}
 }
 
-// join: a session that starts during the delay is told with the others, one that starts later at once.
+// join: a session that starts during the delay is asked to stop with the others, a later one at once.
 func (t *planTurn) join(id string) {
 	if !t.closed() {
 		t.sessions[id] = false
@@ -253,7 +253,7 @@ func (t *planTurn) gone(id string) {
 }
 
 // shorten brings forward what a later Drain has earlier: the deadline, the delay and the grace. Where
-// it makes a standby final, the services have until its own deadline: they were not told before.
+// it makes a standby final, the services have until its own deadline: they were not asked before.
 func (t *planTurn) shorten(later *plan) {
 	final := t.kind == drainStandby && later.kind == drainFinal
 	t.closeAt = Earlier(t.closeAt, later.closeAt)
@@ -271,7 +271,7 @@ func (t *planTurn) shorten(later *plan) {
 	t.tellAgain()
 }
 
-// takeWith: a standby left the services with the sessions alone. They are told now, or, where the
+// takeWith: a standby left the services with the sessions alone. They are asked now, or, where the
 // sessions' time is up, before the services after the sessions.
 func (t *planTurn) takeWith() {
 	switch {
@@ -282,7 +282,7 @@ func (t *planTurn) takeWith() {
 	}
 }
 
-// tellAgain tells those who were told, and may stop in order, of an earlier time.
+// tellAgain sends an earlier time to the children that were asked to stop and may still stop in order.
 func (t *planTurn) tellAgain() {
 	switch t.phase {
 	case phaseTelling, phaseStopping:
@@ -304,7 +304,7 @@ func (t *planTurn) tellAgain() {
 	t.planNextBatch()
 }
 
-// narrow leaves the sessions alone that were not told, and with them everything else.
+// narrow takes the sessions that were not asked out of the drain, and everything else with them.
 func (t *planTurn) narrow() {
 	for id, told := range t.sessions {
 		if !told {
@@ -336,7 +336,7 @@ func (t *planTurn) advance() {
 	t.end()
 }
 
-// beginTelling tells the services with the sessions at once; the sessions follow batch by batch.
+// beginTelling asks the services with the sessions to stop at once; the sessions follow batch by batch.
 func (t *planTurn) beginTelling() {
 	t.phase = phaseTelling
 	t.batchAt = t.now
@@ -372,7 +372,7 @@ func (t *planTurn) tellBatch() {
 	t.planNextBatch()
 }
 
-// planNextBatch puts the next batch at its interval, or sooner where the last one would be told too
+// planNextBatch puts the next batch at its interval, or sooner where the last one would be asked too
 // late. One that was put before is not put off.
 func (t *planTurn) planNextBatch() {
 	if t.phase == phaseTelling && t.untold > 0 && t.batchSize > 0 {
@@ -420,7 +420,7 @@ func (t *planTurn) waits() bool {
 	return len(t.sessions) > 0 || t.tickets > 0 || t.stopsServices() && len(t.with) > 0
 }
 
-// advanceServices tells the services after the sessions, the last registered first, each when the one
+// advanceServices asks the services after the sessions to stop, the last registered first, each when the one
 // before it has stopped, or when it takes so long that the others would be left no time.
 func (t *planTurn) advanceServices() {
 	if t.phase != phaseServices || !t.stopsServices() {
@@ -480,7 +480,7 @@ func (t *planTurn) finish() {
 	t.do(order{kind: finish})
 }
 
-// awaited are the children that must stop before the services after the sessions are told.
+// awaited are the children that must stop before the services after the sessions are asked to.
 func (t *planTurn) awaited() []string {
 	ids := make([]string, 0, len(t.sessions))
 	for id := range t.sessions {

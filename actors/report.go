@@ -22,7 +22,7 @@ type Report struct {
 
 // Phases are what the parts of a drain took, one after the other.
 type Phases struct {
-	Delay    Seconds `json:"delay_seconds"`    // until the sessions were told
+	Delay    Seconds `json:"delay_seconds"`    // until the sessions were asked to stop
 	Sessions Seconds `json:"sessions_seconds"` // until the last of them had stopped
 	Services Seconds `json:"services_seconds"` // until the services after them had
 }
@@ -33,7 +33,7 @@ type SessionReport struct {
 	Workflow string  `json:"workflow"` // empty where no startRequest came, or it named none
 	Age      Seconds `json:"age_seconds"`
 	Outcome  Outcome `json:"outcome"`
-	Took     Seconds `json:"stop_seconds"` // from being told to stop; 0 where it ended untold
+	Took     Seconds `json:"stop_seconds"` // from the request to stop; 0 if it ended without one
 }
 
 // ServiceReport is how one service ended.
@@ -93,7 +93,7 @@ func (r *Report) addSession(s SessionReport) {
 	r.Totals[s.Outcome]++
 }
 
-// Err is nil if everybody stopped by the deadline, and otherwise a [*KilledError].
+// Err is nil if all sessions and services stopped by the deadline, and otherwise a [*KilledError].
 func (r *Report) Err() error {
 	if killed := r.killed(); killed.Sessions != nil || killed.Services != nil {
 		return &killed
@@ -116,7 +116,7 @@ func (r *Report) killed() KilledError {
 	return killed
 }
 
-// KilledError names who was still there at the drain's deadline.
+// KilledError names the sessions and services that were still there at the drain's deadline.
 type KilledError struct {
 	Sessions []string // IDs
 	Services []string // names

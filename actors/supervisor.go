@@ -29,7 +29,7 @@ type Options struct {
 	// principal. 0: no limit.
 	MaxSessionsPerPrincipal int
 
-	// StopTimeout is what an agent has to end its stream once it was told to stop; then the stream
+	// StopTimeout is what an agent has to end its stream once it was asked to stop; then the stream
 	// is cancelled. 0: 10 s.
 	StopTimeout time.Duration
 
@@ -38,7 +38,7 @@ type Options struct {
 	CloseTimeout time.Duration
 
 	// MaxSessionAge is the age at which a session is drained alone, with AgeGrace for a running
-	// workflow, and told [ReasonAge]; for some sessions it is up to a tenth less, so that those that
+	// workflow, and closed with [ReasonAge]; for some sessions it is up to a tenth less, so that those that
 	// began together don't all end together. 0: sessions grow as old as they like.
 	MaxSessionAge time.Duration
 	AgeGrace      time.Duration
@@ -74,7 +74,7 @@ type Supervisor struct {
 	close  sync.Once
 }
 
-// check refuses what could only be meant otherwise.
+// check rejects negative limits.
 func (o *Options) check() error {
 	least := min(o.StopTimeout, o.CloseTimeout, o.MaxSessionAge, o.AgeGrace,
 		time.Duration(o.MaxSessions), time.Duration(o.MaxSessionsPerPrincipal))
@@ -124,8 +124,8 @@ func (s *Supervisor) Engine() *actor.Engine { return s.engine }
 // admits, until [Supervisor.Resume].
 func (s *Supervisor) Ready() bool { return s.ready.Load() }
 
-// Admit asks for leave to upgrade one request. It fails with [ErrDraining] or [ErrFull] as long as
-// that is so. The caller must use the ticket within [TicketLife], or cancel it.
+// Admit asks for leave to upgrade one request. It returns [ErrDraining] while draining and [ErrFull] at the session
+// limit. The caller must use the ticket within [TicketLife], or cancel it.
 func (s *Supervisor) Admit(ctx context.Context) (*Ticket, error) {
 	return s.AdmitAs(ctx, "")
 }
@@ -154,7 +154,7 @@ func (s *Supervisor) Add(name string, stage Stage, run Service) error {
 
 // Listen calls f with each event of the engine's event stream, one after the other, on a goroutine of
 // the listener's own, until stop is called. A slow f makes nothing else wait: events wait for it, 262,144 at most,
-// and those that find no room are told as one [EventsMissed].
+// and events without room are reported as one [EventsMissed].
 //
 // stop returns when f has seen everything that was sent before, or after a second: f is not called again,
 // but a call that is under way then goes on.
@@ -224,7 +224,7 @@ type child struct {
 	unwatch   func() bool // lets go of its authorization. nil: it has none to watch
 	overdue   bool        // its age limit passed during a drain
 	began     time.Time
-	told      time.Time // zero: not told to stop
+	told      time.Time // when it was asked to stop. Zero: it was not
 }
 
 // Stopped is a child's acknowledgement: its last message, sent exactly once, when nothing of it is
@@ -289,7 +289,7 @@ func (s *supervisor) Receive(c *actor.Context) {
 	}
 }
 
-// spawn starts a child's actor under a name that tells whose child it is.
+// spawn starts a child's actor under a name with the supervisor's.
 func (s *supervisor) spawn(receiver actor.Receiver, kind, id string) *actor.PID {
 	producer := func() actor.Receiver { return receiver }
 	return s.engine.Spawn(producer, s.self.ID+"/"+kind, actor.WithID(id), actor.WithInboxSize(inboxSize))
@@ -335,7 +335,7 @@ func (s *supervisor) serviceStopped(c *child, m Stopped) (note func(*Report)) {
 	return func(r *Report) { r.Services = append(r.Services, report) }
 }
 
-// end lets go of the children of a supervisor that somebody stopped without a drain.
+// end lets go of the children of a supervisor whose actor was stopped without a drain.
 func (s *supervisor) end() {
 	defer close(s.gone)
 	s.ready.Store(false)
@@ -408,7 +408,7 @@ func (c *child) letGo() {
 	}
 }
 
-// newID returns 80 random bits in lower case: unique without anybody to ask.
+// newID returns 80 random bits in lower case: unique without coordination.
 func newID() string {
 	return strings.ToLower(rand.Text()[:16])
 }

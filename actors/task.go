@@ -18,12 +18,12 @@ type task struct {
 	cut        func()                      // cuts the connection at a kill. nil: there is none
 	parent     context.Context             // done when a connection's client has gone
 	agentName  string                      // of a connection
-	values     context.Context             // for the events of a connection. nil: its phases are not told
+	values     context.Context             // for the events of a connection. nil: no phases are sent
 	engine     *actor.Engine
 
 	context context.Context         // what the function is called with
-	finish  context.CancelCauseFunc // tells it to finish
-	expire  context.CancelCauseFunc // tells it that there is no time left
+	finish  context.CancelCauseFunc // asks it to finish
+	expire  context.CancelCauseFunc // says that there is no time left
 	done    chan struct{}           // closed when it has returned
 	told    bool
 	end     Stopped
@@ -80,7 +80,7 @@ func (t *task) stop(m Stop) {
 	t.finish(&m) // the first one counts
 }
 
-// kill tells the function that no time is left, and cuts its connection.
+// kill ends the function's time, and cuts its connection.
 func (t *task) kill(m Stop) {
 	t.end.Outcome = Killed
 	t.move(PhaseStopping)
@@ -111,7 +111,7 @@ func (t *task) move(to Phase) {
 	}
 }
 
-// stopped is the last thing an actor does. If somebody else ended it, the function is cut, and its
+// stopped is the last thing an actor does. If the actor was ended from outside, the function is cut, and its
 // return is waited for elsewhere.
 func (t *task) stopped(engine *actor.Engine) {
 	select {
@@ -140,7 +140,7 @@ func (t *task) run(engine *actor.Engine, self *actor.PID, f func(context.Context
 	return f(t.context)
 }
 
-// returned decides how the function has ended. Once it was told to stop, it may well return its
+// returned decides how the function has ended. Once it was asked to stop, it may well return its
 // context's error.
 func (t *task) returned(err error) {
 	over := t.context.Err() != nil && isContextError(err)
@@ -176,7 +176,7 @@ func (t *task) fail(err error) {
 type Service interface {
 	// Serve runs until it is done or ctx is. Once ctx is done it has the time until the drain's
 	// deadline to finish in order: see [OutOfTime]. An error before ctx is done is a failure;
-	// [ServiceStopped] tells of it.
+	// [ServiceStopped] reports it.
 	Serve(ctx context.Context) error
 }
 
@@ -190,12 +190,12 @@ func (f ServiceFunc) Serve(ctx context.Context) error { return f(ctx) }
 type Stage uint8
 
 const (
-	// WithSessions services are told together with the sessions: they are a peer of theirs, or hold
+	// WithSessions services are asked to stop together with the sessions: they are a peer of theirs, or hold
 	// sessions themselves. One that belongs here and isn't makes sessions wait for something that
-	// nobody has told to stop.
+	// was not asked to stop.
 	WithSessions Stage = iota
 
-	// AfterSessions services are told when every session has stopped, one after the other, the one
+	// AfterSessions services are asked to stop when every session has, one after the other, the one
 	// registered last first: sessions need them to finish.
 	AfterSessions
 )

@@ -30,8 +30,8 @@ type State string
 // The states of a supervisor.
 const (
 	Serving  State = "serving"
-	Draining State = "draining" // not ready; after the drain's delay nobody is admitted
-	Idle     State = "drained"  // the drain is over, and nobody is admitted
+	Draining State = "draining" // not ready; after the drain's delay no session is admitted
+	Idle     State = "drained"  // the drain is over, and no session is admitted
 )
 
 // SessionInfo is a session at one moment.
@@ -44,7 +44,7 @@ type SessionInfo struct {
 	Since        time.Time // when it came to its phase
 	WaitsFor     Awaited
 	Started      time.Time
-	Told         time.Time // when it was told to stop. Zero: it wasn't
+	Told         time.Time // when it was asked to stop. Zero: it wasn't
 	Remote       string
 	Transport    string
 	AgentName    string
@@ -52,7 +52,7 @@ type SessionInfo struct {
 	ToolsRunning int
 }
 
-// Awaited is whose move it is in a session.
+// Awaited is what a session waits for.
 type Awaited string
 
 // What any session can be waiting for; package relay has more.
@@ -65,13 +65,13 @@ const (
 type DrainStatus struct {
 	ID       string
 	Part     bool // of some sessions; the others go on, and admission too
-	Age      bool // of one session, which has reached its age limit: nobody's news but its own
-	Revoked  bool // of one session, whose authorization was withdrawn: the same
+	Age      bool // of one session, which has reached its age limit
+	Revoked  bool // of one session, whose authorization was withdrawn
 	Standby  bool // the services go on
 	Reason   string
 	Sessions int             // that there were at its begin
 	Left     int             // sessions, and requests between admission and session
-	Untold   int             // of those, sessions that are still to be told
+	Untold   int             // of those, sessions that were not asked to stop yet
 	Totals   map[Outcome]int // how the sessions that have stopped since the drain began ended
 	Began    time.Time
 	Deadline time.Time
@@ -80,12 +80,12 @@ type DrainStatus struct {
 	Killed   []string // when it is over: the sessions that had to be killed, and the services
 }
 
-// Overview tells how everything stands, but for the sessions, at little cost.
+// Overview is the state of a supervisor without its sessions. It costs little.
 func (s *Supervisor) Overview(ctx context.Context) (Overview, error) {
 	return ask[Overview](ctx, s, func(reply chan<- Overview) any { return lookOver{reply} })
 }
 
-// Snapshot tells how everything stands. It takes the supervisor a moment for each session.
+// Snapshot returns the state of a supervisor and its sessions. It takes the supervisor a moment for each session.
 func (s *Supervisor) Snapshot(ctx context.Context) (Snapshot, error) {
 	view, err := ask[Snapshot](ctx, s, func(reply chan<- Snapshot) any { return look{reply} })
 	slices.SortFunc(view.Sessions, func(a, b SessionInfo) int { // not on the actor's time
