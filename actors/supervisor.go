@@ -335,7 +335,7 @@ func (s *supervisor) serviceStopped(c *child, m Stopped) (note func(*Report)) {
 	return func(r *Report) { r.Services = append(r.Services, report) }
 }
 
-// end lets go of the children of a supervisor whose actor was stopped without a drain.
+// end releases the children of a supervisor that was stopped without a drain.
 func (s *supervisor) end() {
 	defer close(s.gone)
 	s.ready.Store(false)

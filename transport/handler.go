@@ -47,7 +47,7 @@ type Handler struct {
 	// Limits bound each session, besides the supervisor's own. Zero: their defaults.
 	Limits relay.Limits
 
-	// ClientCapabilities and ServerCapabilities are those that may be passed to the agent. Nil:
+	// ClientCapabilities and ServerCapabilities are the capabilities that may be passed to the agent. Nil:
 	// [DefaultClientCapabilities] and [DefaultServerCapabilities].
 	ClientCapabilities []string
 	ServerCapabilities []string
@@ -65,7 +65,7 @@ type Handler struct {
 	// can match anything.
 	AllowOrigins []string
 
-	// Subprotocols are those that a client of the WebSocket can be answered with, if it offers one: the
+	// Subprotocols are the WebSocket subprotocols that the gateway accepts, if the client offers one: the
 	// first of these that it offers, in any case of letters. [CheckSubprotocol] says whether a name can be
 	// one. Empty: the first that the client offers. See [BearerSubprotocol] for the token that may be among
 	// its offers.

@@ -143,8 +143,8 @@ func spellings(scheme, host string) []string {
 	return []string{host, host + port}
 }
 
-// refuseOrigin answers a request from a page that may not connect. The origin is told as it has to be
-// allowed.
+// refuseOrigin answers a request from a page that may not connect. The answer shows the origin as
+// [Handler].AllowOrigins needs it.
 func (h *Handler) refuseOrigin(w http.ResponseWriter, r *http.Request) {
 	h.refused(httpsession.RefusedOrigin)
 	origin := shown(r.Header.Get("Origin"))

@@ -153,10 +153,10 @@ func (c *Client) Abort() {
 	c.OnAbort.panics("Client.Abort")
 }
 
-// BadInput tells the session what was wrong with the client's messages: what Bad says.
+// BadInput returns Bad: how many messages were wrong, by kind.
 func (c *Client) BadInput() map[actors.BadInput]int { return c.Bad }
 
-// Traffic tells the session what has passed: what Counts says, or else the messages so far, of
+// Traffic returns Counts, or without it the messages so far, of
 // [ReceivedBytes] and [SentBytes] each.
 func (c *Client) Traffic() actors.Traffic {
 	if c.Counts != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors/relay"
 )
 
-// Leaser is a [relay.Leaser] in memory that gives every lease at once, also one that is held: a store
+// Leaser is a [relay.Leaser] in memory that gives every lease at once, also a held one: a store
 // that keeps the leases apart is lease.Memory in package transport/lease. Set its fields before the session starts.
 // It notes in its journal:
 //
@@ -56,7 +56,7 @@ func (l *Leaser) Acquire(ctx context.Context, workflow string, lost func(error))
 	return &lease{l, l.token}, nil
 }
 
-// Lose tells the session that took a lease last that the lease is lost. A lease must have been taken.
+// Lose reports the lease as lost to the session that took it last. A lease must have been taken.
 func (l *Leaser) Lose(err error) {
 	l.mu.Lock()
 	lost := l.lost

@@ -18,8 +18,8 @@ import (
 // and for each [Session], whatever has happened to it:
 //
 //   - startRequest is the first message to the agent, and nothing follows stopWorkflow
-//   - each lease that was taken was released, once, and before the client was told
-//   - a client that didn't leave was told once, unless the session was killed
+//   - each lease that was taken was released, once, and before the client's close frame
+//   - a client that didn't leave got one close frame, unless the session was killed
 //   - the connection was cut
 //
 // [Run] reports what is amiss when the test has ended.
@@ -43,7 +43,7 @@ func (s *Supervisor) Amiss() (wrong []string) {
 	return wrong
 }
 
-// unended: a supervisor that was poisoned tells of no ends any more; what its sessions tell it is lost.
+// unended: a poisoned supervisor reports no ends any more; what its sessions send it is lost.
 func (s *Supervisor) unended() (wrong []string) {
 	told, lost := make(map[string]int), make(map[string]int)
 	for _, e := range s.Ended() {
@@ -81,7 +81,7 @@ func (s *Session) amiss(outcome actors.Outcome) (wrong []string) {
 	return wrong
 }
 
-// mustTell reports whether a client that hasn't left is told of a session's end.
+// mustTell reports whether a client that hasn't left must get a close frame.
 func mustTell(outcome actors.Outcome) bool {
 	return outcome != "" && outcome != actors.Killed && outcome != actors.ClientGone
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// Service is an [actors.Service] that runs until it is told to stop. Its zero value then stops at once.
+// Service is an [actors.Service] that runs until its stop. The zero value then stops at once.
 // Add it with [Supervisor.AddService]. It notes in its journal:
 //
 //	NAME told
@@ -16,7 +16,7 @@ type Service struct {
 	Journal *Journal // nil: nothing is noted
 	Name    string
 
-	// OnStop is what the service does when it is told to stop. Takes is not interrupted. Hangs: it goes
+	// OnStop is what the service does at its stop. Takes is not interrupted. Hangs: it goes
 	// on until it is out of time.
 	OnStop Call
 

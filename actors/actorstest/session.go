@@ -62,7 +62,7 @@ func (s *Session) Parts() relay.Session {
 	return parts
 }
 
-// Join admits and starts the session, whose client says nothing yet.
+// Join admits and starts the session. Its client sends nothing yet.
 func (s *Session) Join() *Session {
 	s.supervisor.t.Helper()
 	return s.Use(s.supervisor.Ticket())

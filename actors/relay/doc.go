@@ -28,7 +28,7 @@
 //	   |   Stopped <-----|                        |   to the supervisor
 //
 // Any end of the agent's stream acknowledges stopWorkflow, OK and UNAVAILABLE alike. The lease is free
-// before the client is told, so that a client that comes back at once finds it free.
+// before the close frame, so that a client that comes back at once finds it free.
 //
 // A pure function in lifecycle.go decides what a session does in each of its phases; tests walk every
 // reachable state. session.go is the actor that carries it out.

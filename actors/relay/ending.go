@@ -20,7 +20,7 @@ const (
 // resumable says that a workflow can go on after a stop for that reason.
 func resumable(reason string) bool { return reason == stopShutdown || reason == stopPingFailed }
 
-// ReasonAgentUnavailable is what clients are told of an agent that can't be reached.
+// ReasonAgentUnavailable is the close reason when the agent can't be reached.
 const ReasonAgentUnavailable = "agent unavailable"
 
 var (
@@ -32,7 +32,7 @@ var (
 	lostEnding       = ending{outcome: actors.ClientGone}
 )
 
-// agentEnding tells how the end of the agent's stream ends the session, unless it was asked for.
+// agentEnding returns the session's ending after an unrequested end of the agent's stream.
 func agentEnding(err error) ending {
 	if err == io.EOF {
 		return ending{outcome: actors.Completed, code: actors.CloseNormal}

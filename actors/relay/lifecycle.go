@@ -9,13 +9,13 @@ import "github.com/lastcall-go/lastcall/actors"
 type lifecycle struct {
 	phase   actors.Phase
 	busy    work   // what runs, and will report
-	holds   bool   // the lease or tools are held, and nobody lets go of them
+	holds   bool   // the lease or tools are held, and no effect under way releases them
 	severed bool   // the agent's stream was cancelled
 	cut     bool   // the client's connection is dead
 	told    bool   // the close frame was handed out
 	grace   bool   // a drain lets the workflow run on for a while
 	armed   timer  // the one timer that runs
-	end     ending // what is or will be told of the end
+	end     ending // the close frame's code and reason
 }
 
 // work is a set of a session's goroutines. Each ends with one event that has its bit in done.
@@ -30,7 +30,7 @@ const (
 	tellClient
 )
 
-// ending is how a session ended, for its supervisor, and how the client is told.
+// ending is how a session ended: its outcome for the supervisor, its close frame for the client.
 type ending struct {
 	outcome actors.Outcome
 	code    int
@@ -60,7 +60,7 @@ const (
 
 	startReceived // the client's first message was a startRequest
 	taken         // the lease, or tools, or both, are held
-	leaseLost     // somebody else may have the workflow
+	leaseLost     // another session may have the workflow
 	agentOpened   // its stream is open, and the startRequest is on it
 	openFailed
 	agentEnded
@@ -105,7 +105,7 @@ const (
 	openTimer              // for the agent that it is meant for
 	graceTimer             // for a running workflow, in a drain
 	stopTimer              // for the agent to end its stream
-	hurriedStopTimer       // the same where the lease is lost: somebody else may run the workflow by then
+	hurriedStopTimer       // the same where the lease is lost: another session may run the workflow by then
 	closeTimer             // for the lease, the tools, and the client's answer
 )
 
@@ -193,7 +193,7 @@ func (t *turn) drain(ev event) {
 	}
 }
 
-// kill ends the session from any state, without a word to anybody: all that runs returns because
+// kill ends the session from any state, without a close frame: all that runs returns because
 // both of its ends are cut.
 func (t *turn) kill(end ending) {
 	t.end = end
@@ -216,7 +216,7 @@ func (t *turn) fail(ev event) {
 	}
 }
 
-// failure is how a session ends after a panic. A client that was told nothing yet is told of it.
+// failure is how a session ends after a panic. A client that got no close frame yet gets 1011.
 func (t *turn) failure(ev event) ending {
 	switch {
 	case t.end.outcome == actors.Killed:
@@ -309,7 +309,7 @@ func (t *turn) clientLost(ev event) {
 	t.mustEnd(ev)
 }
 
-// clientEnded: a client that leaves before it was told how the session ends has said so itself, or
+// clientEnded: a client that leaves before it got a close frame has sent one itself, or
 // nothing.
 func (t *turn) clientEnded(ev event) {
 	if ev.gone {
@@ -321,7 +321,7 @@ func (t *turn) clientEnded(ev event) {
 	t.mustEnd(ev)
 }
 
-// mustEnd stops the agent first, in order: what it still says is delivered, and the client is told.
+// mustEnd stops the agent first, in order: what it still sends is delivered, and then the client gets its close frame.
 func (t *turn) mustEnd(ev event) {
 	if t.phase <= actors.PhaseServing {
 		t.stopAgent(ev.end, ev.stop)

@@ -17,7 +17,7 @@ import (
 type Message struct {
 	Bytes []byte
 
-	// Owner, if not nil, is told once that Bytes are not used any more.
+	// Owner, if not nil, is called once when Bytes are not used any more.
 	Owner Owner
 }
 

@@ -7,20 +7,20 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// Client is one end of a session: whoever asked for the workflow. Package transport has one over a
+// Client is the session's end that asked for the workflow. Package transport has one over a
 // WebSocket.
 //
 // Receive and Send are called by one goroutine each, Close by a third at most once, Abort by any.
 type Client interface {
 	// Receive returns the client's next message, a ClientEvent. After an error it is not called
-	// again. The session tells by its type what happened: a [*actors.ClosedError], [ErrSilent], a
+	// again. The error's type says what happened: a [*actors.ClosedError], [ErrSilent], a
 	// [*actors.CloseError] of the client's, whose close frame can still be written; any other error means
 	// that the connection is lost.
 	Receive() (Message, error)
 
 	// Send delivers one message, an Action, and keeps nothing of it. It blocks for as long as the
 	// client's side takes no more. A [*actors.CloseError] means that this message can't be sent, or is what
-	// Receive returns too, and how the client is told; any other error, of the types that Receive has,
+	// Receive returns too, and is the client's close frame; any other error, of the types that Receive has,
 	// that the connection is lost.
 	Send(Message) error
 
@@ -36,8 +36,8 @@ type Client interface {
 // Agent is the other end: it opens the stream on which a workflow is carried out.
 type Agent interface {
 	// Open returns a stream that lives until it has ended or ctx is done. It must return promptly
-	// once ctx is done. An error that is a [*actors.CloseError] says how the client is told. The agent
-	// should be told the [FencingToken] of ctx.
+	// once ctx is done. A [*actors.CloseError] becomes the client's close frame. The agent
+	// should get the [FencingToken] of ctx.
 	Open(ctx context.Context) (Stream, error)
 }
 
@@ -46,25 +46,25 @@ type Agent interface {
 // done.
 type Stream interface {
 	// Send hands one message over, a ClientEvent, and keeps nothing of it. It blocks for as long as
-	// the agent's side takes no more. An error means that the stream has ended; Receive tells how.
+	// the agent's side takes no more. An error means that the stream has ended; Receive returns why.
 	Send(Message) error
 
 	// Receive returns the agent's next message, an Action; io.EOF where the agent ended the stream in
-	// order, and otherwise an error; one that is a [*actors.CloseError] says how the client is told.
+	// order, and otherwise an error; a [*actors.CloseError] becomes the client's close frame.
 	Receive() (Message, error)
 }
 
 // Leaser makes sure that a workflow runs in one place at a time.
 type Leaser interface {
-	// Acquire takes the lease on a workflow, and must return promptly once ctx is done. An error
-	// that is a [*actors.CloseError] says how the client is told; [LeaseHeld] is the one for a workflow that
+	// Acquire takes the lease on a workflow, and must return promptly once ctx is done. A
+	// [*actors.CloseError] becomes the client's close frame; [LeaseHeld] returns the one for a workflow that
 	// runs elsewhere. After an error nothing is held. lost is called at most once, before Release
-	// has returned, if the lease is lost: somebody else has it, or it could not be renewed until it
+	// has returned, if the lease is lost: another session has it, or it could not be renewed until it
 	// ran out. lost doesn't block.
 	Acquire(ctx context.Context, workflow string, lost func(error)) (Lease, error)
 }
 
-// Lease is a lease that is held. The session releases it exactly once, before the client is told.
+// Lease is a held lease. The session releases it exactly once, before the client's close frame.
 type Lease interface {
 	// Token returns the lease's fencing token: larger than that of each lease on the workflow before,
 	// as far as the store remembers. It doesn't change.

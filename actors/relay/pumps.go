@@ -15,7 +15,7 @@ import (
 // returns the session's next message; none touches what the actor changes. The lease is theirs:
 // openAgent sets it before it says so and before anything is relayed, and release starts after that.
 
-// toolGrace is what tools that were told to return have before the agent is told to stop without
+// toolGrace is how long cancelled tool calls have to return before the agent gets stopWorkflow without
 // their answers.
 const toolGrace = time.Second
 

@@ -11,13 +11,13 @@ import (
 // The kinds of bad input.
 const (
 	UnknownRequest   actors.BadInput = "unknown_request"   // a response to a request that isn't open; dropped
-	DuplicateRequest actors.BadInput = "duplicate_request" // an action with the ID of one that is open; dropped
+	DuplicateRequest actors.BadInput = "duplicate_request" // an action with the ID of an open one; dropped
 	UnknownAction    actors.BadInput = "unknown_action"    // an action that the contract doesn't know; answered with an error
 	UnknownEvent     actors.BadInput = "unknown_event"     // a message of a kind that the contract doesn't know; ignored
-	UnknownField     actors.BadInput = "unknown_field"     // a message with fields that it doesn't know; those are ignored
-	InvalidMessage   actors.BadInput = "invalid_message"   // a message that is none: not JSON, too deep, not UTF-8, a wrong type; ends the session
+	UnknownField     actors.BadInput = "unknown_field"     // a message with fields that the contract doesn't know; they are ignored
+	InvalidMessage   actors.BadInput = "invalid_message"   // not a message: not JSON, too deep, not UTF-8, a wrong type; ends the session
 	TooBig           actors.BadInput = "too_big"           // a message over the limit; ends the session
-	ProtocolError    actors.BadInput = "protocol_error"    // what is no WebSocket frame, or none that may come there; ends the session
+	ProtocolError    actors.BadInput = "protocol_error"    // not a WebSocket frame, or a frame out of place; ends the session
 	NotAllowed       actors.BadInput = "not_allowed"       // a message out of turn: no startRequest first, or a second one; ends the session
 )
 
@@ -40,7 +40,7 @@ type requests struct {
 func (r *requests) asked(action actionView) (fresh bool, err error) {
 	id := action.requestID
 	if id == "" || action.kind == actionCheckpoint {
-		return true, nil // an answer is not awaited, or can't be told from others
+		return true, nil // an answer is not awaited, or can't be matched
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -66,7 +66,7 @@ func (r *requests) unknown() (first bool) {
 	return r.bad[UnknownAction] == 1
 }
 
-// answered notes a response. It reports false for one that nobody waits for. A response without an
+// answered notes a response. It reports false for a response that is not awaited. A response without an
 // ID is the agent's to judge, as its request was.
 func (r *requests) answered(id string) bool {
 	if id == "" {

@@ -40,7 +40,7 @@ type Session struct {
 	Limits Limits
 
 	// Prepare may look at the startRequest, and change it, before anything is done for it. An error
-	// ends the session; a [*actors.CloseError] says how the client is told. Nil: it is taken as it is.
+	// ends the session; a [*actors.CloseError] becomes the client's close frame. Nil: it is taken as it is.
 	Prepare func(*dap.StartWorkflowRequest) error
 
 	// HasAction reports whether the Client can take an action that is in this field of Action. One that it
@@ -113,7 +113,7 @@ type message struct {
 }
 
 // lostStopTimeout is what an agent gets to end its stream when the workflow's lease was lost: by then
-// somebody else may run it.
+// another session may run it.
 const lostStopTimeout = time.Second
 
 func newSession(at actors.Place, parts Session) *session {
@@ -285,7 +285,7 @@ func (s *session) panicked(v any) {
 	s.step(event{kind: panicked, end: internalError})
 }
 
-// guard keeps a panic in somebody else's code from the effects that are still to be done.
+// guard recovers a panic of a port, so that the remaining effects are still done.
 func (s *session) guard(run func()) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -316,7 +316,7 @@ func (s *session) stopped() {
 	go s.letGo()
 }
 
-// letGo ends a session whose actor is gone already.
+// letGo ends a session after its actor has gone.
 func (s *session) letGo() {
 	s.guard(s.Client.Abort)
 	s.out.abandon()

@@ -15,7 +15,7 @@ const (
 	AwaitsClient   actors.Awaited = "client"          // to answer the close frame
 )
 
-// waitsFor says whose move it is.
+// waitsFor returns what the session waits for.
 func (l lifecycle) waitsFor() actors.Awaited {
 	switch {
 	case l.phase == actors.PhaseOpening && l.busy&openAgent == 0:
@@ -53,7 +53,7 @@ func (s *session) Standing() actors.Standing {
 	}
 }
 
-// publish shows where the session has come to, and tells of a phase that is new.
+// publish updates the session's view, and sends an event for a new phase.
 func (s *session) publish() {
 	was := s.now.Load()
 	is := moment{phase: s.life.phase, since: was.since, waitsFor: s.life.waitsFor(), workflow: s.shownWorkflow()}

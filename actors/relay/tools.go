@@ -13,8 +13,8 @@ import (
 // Tool runs some of the agent's actions here, instead of at the client. A session has its own.
 type Tool interface {
 	// Open makes the tool ready for one workflow, before its startRequest goes out, and may add to
-	// that what the agent should know. It must return promptly once ctx is done. An error is told
-	// as [ToolUnavailable], and the session goes on with what the tool can do.
+	// that what the agent should know. It must return promptly once ctx is done. An error becomes
+	// the event [ToolUnavailable], and the session goes on with what the tool can do.
 	Open(ctx context.Context, start *dap.StartWorkflowRequest) error
 
 	// Takes reports whether the tool runs this action. It is asked for each but a checkpoint, which

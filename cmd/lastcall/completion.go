@@ -292,7 +292,7 @@ fi
 
 const fishCompletion = `# fish completion for lastcall. Load it with: lastcall completion fish | source
 
-# __lastcall_in tells whether the command is this one.
+# __lastcall_in succeeds if the command is this one.
 function __lastcall_in
     set -l words (commandline -opc)
     test "$words[2]" = "$argv[1]"

@@ -84,8 +84,8 @@ func askHealth(ctx context.Context, u *url.URL) error {
 }
 
 // healthClient makes one request, to the address itself. Where a loopback IP address is asked, only
-// this machine can answer, and it is told nothing that it could keep: the certificate, which is for
-// the names that others use, needs no check. A name, localhost too, is checked: who resolves it isn't
+// this machine can answer, and the request has no secret: the certificate, which is for
+// the names that others use, needs no check. A name, localhost too, is checked: its resolver isn't
 // known.
 func healthClient(u *url.URL) *http.Client {
 	ip, err := netip.ParseAddr(u.Hostname())

@@ -19,7 +19,7 @@ func (*reportCmd) Help() string {
 	return `It sums up a drain: the sessions by outcome, the slowest of them, how long stopping took, the
 services, and what was killed.
 
-A session that ended before it was asked to stop has no stop time, and is counted apart; so is one that
+A session that ended before it was asked to stop has no stop time, and is counted apart; so is a session that
 stopped within half a millisecond, which a report rounds to the same 0.
 
 Exit codes: 0 the report was read, also if something was killed; 1 it can't be read; 2 a flag is wrong.

@@ -36,7 +36,7 @@ type serveCmd struct {
 // Help is shown by "lastcall serve --help".
 func (*serveCmd) Help() string {
 	return `The first SIGTERM or SIGINT drains: running workflows are stopped at their agents, clients
-are told 1001, and the process ends when the last session has, at --shutdown-timeout at the latest.
+are closed with 1001, and the process ends when the last session has, at --shutdown-timeout at the latest.
 A second signal makes the deadline now, a third exits at once. SIGHUP reads the files of --auth-tokens
 and --contract again, and ends the sessions of a token that was removed or replaced. Without such a file
 SIGHUP counts as one of the other signals.

@@ -46,7 +46,7 @@ func (e *StatusError) Error() string {
 }
 
 // Client asks a gateway's admin listener. Any number of goroutines may use it at once. An answer that
-// isn't 2xx is a [*StatusError], a redirect too; one that is too large or takes longer than 10 s fails.
+// isn't 2xx is a [*StatusError], a redirect too; an answer that is too large or takes longer than 10 s fails.
 // A loopback address is asked directly, another one through the proxy that the environment names.
 type Client struct {
 	base    *url.URL

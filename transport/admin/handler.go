@@ -12,7 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
-// Options say what a [Handler] serves, and to whom. Supervisor is required; the zero value of
+// Options say what a [Handler] serves, and to which operators. Supervisor is required; the zero value of
 // anything else is what the field names.
 type Options struct {
 	Supervisor *actors.Supervisor
@@ -38,7 +38,7 @@ type Options struct {
 	Metrics http.Handler
 
 	// Profiles answers GET /debug/pprof/…, as the handlers of net/http/pprof do. Package admin doesn't import that
-	// package, which serves profiles to everybody on [http.DefaultServeMux]. Nil: 404.
+	// package, which serves profiles on [http.DefaultServeMux] too. Nil: 404.
 	Profiles http.Handler
 
 	// Page answers GET / and GET /assets/… for a browser. Nil: 404.

@@ -53,7 +53,7 @@ func (o DrainOptions) values() url.Values {
 	return values
 }
 
-// Part selects the sessions of [Client.DrainPart]: those that all of its fields match. A zero field matches
+// Part selects the sessions of [Client.DrainPart] that match all of its fields. A zero field matches
 // each session.
 type Part struct {
 	Sessions               int           // so many at most, the oldest

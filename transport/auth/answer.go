@@ -300,7 +300,7 @@ func checkNames(names []string, limit int) error {
 
 var errText = fmt.Errorf("empty, over %d bytes, or with control characters", maxName)
 
-// plain reports whether a name can be told, logged and compared.
+// plain reports whether a name can be sent, logged and compared.
 func plain(name string) bool {
 	return name != "" && len(name) <= maxName && withoutControls(name)
 }

@@ -19,7 +19,7 @@
 //		log.Error("tokens not reloaded", "error", err)
 //	}
 //
-// A line for that file, and the token for its owner, who must keep it since nobody else has it:
+// A line for that file, and the token for its owner, which is stored nowhere else:
 //
 //	token, line, err := auth.NewToken("alice")
 //

@@ -43,7 +43,7 @@ const (
 type ForwardOptions struct {
 	// URL is the endpoint, http or https. Without a path (or with "/") it is asked for the path and
 	// query of the client's request, as GitLab Workhorse does. With a path or a query it is asked as
-	// it is, and told the client's in the headers X-Original-URI and X-Original-Method, as is usual
+	// it is, and gets the client's in the headers X-Original-URI and X-Original-Method, as is usual
 	// with nginx's auth_request.
 	URL string
 

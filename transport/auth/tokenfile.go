@@ -127,7 +127,7 @@ func (f *tokenFile) add(e entry, line int) error {
 	return nil
 }
 
-// tokenName reports whether a name can be told and logged. One that looks like a token is most
+// tokenName reports whether a name can be shown and logged. One that looks like a token is most
 // likely one.
 func tokenName(name string) bool {
 	if name == "" || len(name) > maxTokenName || strings.HasPrefix(name, TokenPrefix) {

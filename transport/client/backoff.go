@@ -14,7 +14,7 @@ const (
 	maxElsewhere = 2 * time.Second
 )
 
-// backoff tells how long to wait before the next attempt to connect: a random time below a ceiling
+// backoff returns how long to wait before the next attempt to connect: a random time below a ceiling
 // that doubles with each attempt ("full jitter"), so that the clients of an instance that went away
 // don't come back in the same instant.
 type backoff struct {

@@ -41,7 +41,7 @@ type Config struct {
 	// Header goes with every upgrade request: authorization, user agent.
 	Header http.Header
 
-	// HTTPClient makes the upgrade requests. Nil means one that follows no redirects and keeps
+	// HTTPClient makes the upgrade requests. Nil means a client that follows no redirects and keeps
 	// nothing from one request to the next. What another one keeps is for its owner to close.
 	HTTPClient *http.Client
 
@@ -57,7 +57,7 @@ type Config struct {
 	// every action is answered with an error.
 	Handle func(ctx context.Context, action *dap.Action) *dap.ActionResponse
 
-	// Observe, if set, is told what happens. It is never called concurrently; while it runs the
+	// Observe, if set, is called with what happens. It is never called concurrently; while it runs the
 	// client reads at most one message further.
 	Observe func(Event)
 
@@ -70,7 +70,7 @@ type Config struct {
 	Heartbeat time.Duration
 }
 
-// Event is something that [Run] tells: [Connected], [Received], [Closed] or [Reconnecting].
+// Event is what [Run] reports: [Connected], [Received], [Closed] or [Reconnecting].
 type Event interface{ event() }
 
 // Connected says that a connection is open and the start request sent.

@@ -56,7 +56,7 @@ func Dial(ctx context.Context, cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-// defaultClient keeps no connection of its own: one that was upgraded is the caller's, one that was
+// defaultClient keeps no connection of its own: an upgraded one is the caller's, one that was
 // refused is closed. Redirects are not followed, as browsers don't for a WebSocket: the headers
 // carry a token.
 func defaultClient() *http.Client {

@@ -61,13 +61,13 @@ const (
 var errNoService = fmt.Errorf("no service %s with a method %s that streams both ways", Service, methodName)
 
 // addStandardFiles adds those files of google.protobuf that are imported and not there. It returns another
-// one that is imported and not there.
+// an import that is not there.
 func addStandardFiles(files *descriptorpb.FileDescriptorSet) (missing string) {
 	have := make(map[string]bool)
 	for _, file := range files.File {
 		have[file.GetName()] = true
 	}
-	for i := 0; i < len(files.File); i++ { // those that are added import others
+	for i := 0; i < len(files.File); i++ { // the added files import others
 		for _, path := range files.File[i].GetDependency() {
 			standard, err := protoregistry.GlobalFiles.FindFileByPath(path)
 			switch {

@@ -26,7 +26,7 @@ import (
 
 // AppendWire appends to dst the bytes of the message that data, one JSON object, says. It accepts and
 // refuses what protojson does, except that half of a surrogate pair counts as U+FFFD. Fields and
-// enum values that the table doesn't have are left out, and unknown tells whether there are some.
+// enum values that the table doesn't have are left out, and unknown reports whether there are some.
 // The error is a [*SyntaxError], or [ErrTooBig]. It keeps nothing of data.
 func (t *Table) AppendWire(dst, data []byte) (_ []byte, unknown bool, err error) {
 	d := decoders.Get().(*decoder)
@@ -143,7 +143,7 @@ func (d *decoder) message(dst []byte, t *Table) ([]byte, error) {
 	}
 }
 
-// seen tells which of a message's fields, and after them which of its oneofs, were there.
+// seen has a bit for each of a message's fields, and after them for each of its oneofs, that was there.
 type seen struct {
 	few    uint64
 	many   []bool
@@ -462,7 +462,7 @@ func unbase64(text []byte) ([]byte, error) {
 }
 
 // number64 reads a number: the bits of an int64, a uint64, a float32 or a float64. protojson reads
-// those that are not plain integers.
+// numbers that are not plain integers.
 func (f *field) number64(text []byte) (uint64, error) {
 	switch {
 	case f.kind == protoreflect.FloatKind:

@@ -165,7 +165,7 @@ func (e *encoder) find(dst, message []byte, t *Table) ([]byte, error) {
 	return dst, nil
 }
 
-// consume reads one value, and tells its size.
+// consume reads one value and returns its size.
 func consume(data []byte, number protowire.Number, wire protowire.Type) (value slot, size int, err error) {
 	value.set = true
 	switch wire {
@@ -466,7 +466,7 @@ func appendString(dst, text []byte) ([]byte, error) {
 	return quote(dst, text), nil
 }
 
-// appendFloat writes a number as JavaScript would, and those that JSON lacks by name.
+// appendFloat writes a number as JavaScript would, and NaN and infinities by name.
 func appendFloat(dst []byte, number float64, size int) []byte {
 	switch {
 	case math.IsNaN(number):

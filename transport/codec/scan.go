@@ -190,7 +190,7 @@ func (in *input) more(first bool, last byte) (bool, error) {
 	return true, in.take(',')
 }
 
-// text reads a string, and returns it without its quotes; escaped tells whether it must be unquoted.
+// text reads a string, and returns it without its quotes; escaped reports whether it must be unquoted.
 func (in *input) text() (inner []byte, escaped bool, err error) {
 	if in.peek() != '"' {
 		return nil, false, in.wrong()

@@ -17,7 +17,7 @@ type droppedFields struct {
 	counts map[string]int
 }
 
-// maxDroppedFields is how many fields are told apart.
+// maxDroppedFields is how many fields are counted by name.
 const maxDroppedFields = 64
 
 // add counts a field, and logs the first of each number.

@@ -179,7 +179,7 @@ func (g *Gateway) serve(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case s := <-g.failed:
-		return fmt.Errorf("%s ended: %w", s.Name, cmp.Or(s.Err, errors.New("nobody had told it to")))
+		return fmt.Errorf("%s ended: %w", s.Name, cmp.Or(s.Err, errors.New("it was not asked to stop")))
 	}
 }
 

@@ -33,7 +33,7 @@ type Observers struct {
 	Others []func(event any)
 }
 
-// Attach has each of the observers listen to the supervisor's events, on a goroutine of its own: one that
+// Attach passes the supervisor's events to each observer, on a goroutine of its own: an observer that
 // is slow makes no other wait. It is called before the first session and the first service.
 //
 // detach returns when all events until now have been seen, or after a second; traces go on until their

@@ -25,7 +25,7 @@ import (
 
 // Options configure a [Gateway]. Sessions is required, and an agent: Agent.Target or Agents.
 type Options struct {
-	// Sessions accepts the clients' connections. [httpserver.Listen] makes one that resets no connection
+	// Sessions accepts the clients' connections. [httpserver.Listen] makes a listener that resets no connection
 	// when it is closed; TLS goes around it.
 	Sessions net.Listener
 
@@ -51,9 +51,9 @@ type Options struct {
 	// Interceptor should be [tracing.Interceptor] where there is Tracing. Nil: Agent is used.
 	Agents *agentpool.Pool
 
-	// Authorizer decides who may open a session, and who may ask the admin server. Nil: both listeners
+	// Authorizer decides which requests may open a session or use the admin server. Nil: both listeners
 	// must have loopback addresses, and requests must name the host as a local one. auth.None lets
-	// everybody in.
+	// every request in.
 	Authorizer grant.Authorizer
 
 	// Leaser leases the workflows whose grants ask for it. Nil: LeaseStore, or leases of this process
@@ -187,9 +187,9 @@ func (o *Options) complete() error {
 	return wrong("Drain", err)
 }
 
-// checkListeners rejects a gateway that would let in everybody by mistake.
+// checkListeners rejects a gateway that would be open to all by mistake.
 func (o *Options) checkListeners() error {
-	const open = "%v can be reached by others, and Authorizer is nil: set one, or auth.None to let everybody in"
+	const open = "%v can be reached by others, and Authorizer is nil: set one, or auth.None to admit every request"
 	switch {
 	case o.Sessions == nil:
 		return wrong("Sessions", errors.New("no listener"))

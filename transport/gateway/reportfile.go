@@ -22,7 +22,7 @@ type reportFile struct {
 	kept bool // there is one of a standby
 }
 
-// check tells why a report could not be written, now. It leaves the file as it is.
+// check returns why a report could not be written. It leaves the file as it is.
 func (f *reportFile) check() error {
 	if f.path == "" {
 		return nil
@@ -46,9 +46,9 @@ func (f *reportFile) check() error {
 // leastRoom is how many bytes there must be on the disk at the start: those of a report of some sessions.
 const leastRoom = 16 << 10
 
-// write writes the file in one piece: who waits for it never reads half of it, and where it can't be
-// written nothing is left of it. After a standby, the report of a final drain that found no session, and
-// killed nobody, is not worth that one's place.
+// write replaces the file in one step: a reader never sees half of it, and a failed write leaves nothing
+// of it. After a standby, a final drain that found no session doesn't replace the report of the
+// standby's drain.
 func (f *reportFile) write(report *actors.Report) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

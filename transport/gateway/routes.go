@@ -24,9 +24,9 @@ func (o *Options) routes(handler *transport.Handler) http.Handler {
 
 // needsAuth says what to do about requests that name another host than this machine.
 const needsAuth = "without an authorizer this gateway is for localhost alone: behind a proxy, or under a name of its own, " +
-	"start it with --auth tokens or --auth forward, or with --auth none if the proxy decides who may connect"
+	"start it with --auth tokens or --auth forward, or with --auth none if the proxy authorizes"
 
-// onlyLoopback is for a gateway that lets everybody in because only this machine reaches it. The first
+// onlyLoopback is for a gateway without authorization, which only this machine reaches. The first
 // request that it refuses is logged: behind a proxy it refuses all.
 func onlyLoopback(next http.Handler, log *slog.Logger) http.Handler {
 	var logged sync.Once

@@ -18,7 +18,7 @@ import (
 )
 
 // toolConnections is what the tools of all sessions share of HTTP. Connections leave so many descriptors
-// free: tools can have more than all else, and a call that fails is told to its agent.
+// free: tools can have more than all else, and a failed call is reported to its agent.
 func toolConnections(keepFree int) *http.Transport {
 	shared := http.DefaultTransport.(*http.Transport).Clone()
 	dialer := net.Dialer{Timeout: 30 * time.Second, Control: httpserver.LeaveFree(keepFree)} // as the default one's

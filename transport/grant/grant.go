@@ -1,5 +1,5 @@
-// Package grant holds what authorization gives a session: who it is, which agent it talks to, and
-// what it may use there. It has no dependencies, so that whoever authorizes and whoever uses a grant
+// Package grant holds what authorization gives a session: its principal, its agent, and
+// what it may use there. It has no dependencies, so that authorizers and users of a grant
 // need not know each other.
 package grant
 
@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Authorizer decides who may open a session, and with what. It is asked before the upgrade.
+// Authorizer decides which requests may open a session, and with what. It is asked before the upgrade.
 type Authorizer interface {
 	// Authorize returns the grant for a request, or an error: a [*RefusedError] is passed on to the
 	// client, any other says that the decision could not be made. It must return once the request's
@@ -18,7 +18,7 @@ type Authorizer interface {
 	Authorize(r *http.Request) (*Grant, error)
 }
 
-// Grant is what one session may have. Its tokens and headers must not be logged or told; no verb of
+// Grant is what one session may have. Its tokens and headers must not be logged or sent to a client; no verb of
 // package fmt shows them.
 type Grant struct {
 	Principal    string               // of the request; sessions are counted by it. Empty: none
@@ -54,7 +54,7 @@ type MCPServer struct {
 	URL              string
 	Headers          map[string]string // sent with each request
 	Tools            []string          // the tools that are offered. Nil: all
-	PreApprovedTools []string          // those that need no approval by the user
+	PreApprovedTools []string          // tools that need no approval by the user
 	Trusted          bool              // said to the agent of each tool
 }
 

@@ -26,7 +26,7 @@ type Options struct {
 	// Kind says what the streams are. Empty: [actors.DefaultKind].
 	Kind string
 
-	// Principal names the principal of a stream, whose sessions can be limited. Nil: nobody.
+	// Principal returns the principal of a stream, for limits by principal. Nil: no principal.
 	Principal func(context.Context) string
 
 	// Authorized returns what ends when the authorization is withdrawn that a stream came with: it is then

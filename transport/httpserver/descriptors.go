@@ -6,7 +6,7 @@ import (
 )
 
 // A new descriptor has the lowest number that is free. So a socket whose number is n below the limit
-// tells that n descriptors are free at most, whoever holds the others: nothing has to be counted.
+// shows that n descriptors are free at most, whatever holds the others: nothing has to be counted.
 
 // KeptFree is how many descriptors a server should leave free where the process may have limit of them:
 // for its operator's requests, its agents' connections, its lease store and its files.

@@ -10,7 +10,7 @@ import (
 // Health answers GET /healthz with 200 as long as the process lives, and GET /readyz with 200
 // until the first moment of a drain, then with 503. Each of conditions is asked by each GET /readyz
 // too, must return at once, and makes the answer 503 with the text of its error, which is for
-// everybody to see.
+// all to see.
 func Health(supervisor *actors.Supervisor, conditions ...func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

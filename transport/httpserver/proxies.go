@@ -22,14 +22,14 @@ const maxForwardedHost = 253 + len(":65535")
 // [Proxies.Handler] takes it from the headers of requests, [ProxyListener] from the connections' own. The
 // zero value trusts no proxy.
 type Proxies struct {
-	// Addresses are those that the proxies connect from. Empty: none.
+	// Addresses are the addresses that the proxies connect from. Empty: none.
 	Addresses []netip.Prefix
 
 	// Unix trusts what connects to a Unix-domain socket.
 	Unix bool
 }
 
-// unixProxies is how [ParseProxies] is told of Proxies.Unix.
+// unixProxies is the word for Proxies.Unix in [ParseProxies].
 const unixProxies = "unix"
 
 // ParseProxies reads addresses (10.0.0.1, ::1), blocks of them (10.0.0.0/8), and "unix" for whatever
@@ -80,7 +80,7 @@ func (p Proxies) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(w, p.Request(r)) })
 }
 
-// Request returns a request as its client made it. Of one that a trusted proxy brings, RemoteAddr is the
+// Request returns a request as its client made it. For a request of a trusted proxy, RemoteAddr is the
 // client: from the right, the first address in X-Forwarded-For that is no trusted proxy's, of 32 at most,
 // without a port where there is none. Host is that of X-Forwarded-Host where there is one. What other
 // peers say of this in X-Forwarded headers is their own invention, and dropped.
@@ -153,7 +153,7 @@ func (p Proxies) contain(address netip.Addr) bool {
 }
 
 // client is the address of the client that a trusted proxy names. What is no address ends the search: the
-// proxy that wrote it is the last one that is known.
+// proxy that wrote it is the last known one.
 func (p Proxies) client(r *http.Request) string {
 	client := r.RemoteAddr
 	hops := lastOf(r.Header.Values("X-Forwarded-For"), maxHops)

@@ -12,7 +12,7 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// DefaultProxyHeaderTimeout is what a proxy has to say whom it connects.
+// DefaultProxyHeaderTimeout is how long a proxy has to send its header.
 const DefaultProxyHeaderTimeout = 5 * time.Second
 
 // ProxyListener accepts connections of proxies that begin with a header of the PROXY protocol, version 1 or
@@ -33,7 +33,7 @@ type ProxyListener struct {
 	// HeaderTimeout is what they have to send it. 0: [DefaultProxyHeaderTimeout].
 	HeaderTimeout time.Duration
 
-	// Log is told once if a connection of a trusted proxy has no header. Nil: it isn't.
+	// Log gets one record when a connection of a trusted proxy has no header. Nil: none.
 	Log *slog.Logger
 
 	told sync.Once
@@ -58,7 +58,7 @@ func (l *ProxyListener) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// missing tells of a connection without a header.
+// missing reports a connection without a header.
 func (l *ProxyListener) missing(conn net.Conn, err error) {
 	if l.Log != nil {
 		l.told.Do(func() {

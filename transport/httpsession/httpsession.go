@@ -28,7 +28,7 @@ type Options struct {
 	// Transport says what clients are connected by, such as "websocket". Empty: "http".
 	Transport string
 
-	// Principal names the principal of a request, whose sessions can be limited. Nil: nobody.
+	// Principal returns the principal of a request, for limits by principal. Nil: no principal.
 	Principal func(*http.Request) string
 
 	// Authorized returns what ends when the authorization is withdrawn that a request came with: it is then

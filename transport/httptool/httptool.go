@@ -43,14 +43,14 @@ var (
 // on a 5xx.
 const failedRoundTrip = http.StatusBadGateway
 
-// Options say which API is called, and for whom.
+// Options say which API is called, and for which session.
 type Options struct {
 	// API is the API's base URL, http or https, the token that each request carries, and the time
 	// that each call has.
 	API grant.API
 
 	// ForwardedFor is the X-Forwarded-For that the client's own request came with, and RemoteAddr
-	// the address it came from, with or without a port; the API is told both. May be empty.
+	// the address it came from, with or without a port; the API gets both. May be empty.
 	ForwardedFor string
 	RemoteAddr   string
 
@@ -118,7 +118,7 @@ func (t *Tool) Takes(action *dap.Action) bool { return action.GetRunHTTPRequest(
 //
 // The answer's error is in the words that the agent knows. A body over [toolhttp.MaxText] bytes is never cut:
 // it is an error that it "exceeded size limit", without a status. A call that got no complete
-// response has the status 502; its error tells that it "timed out", "connection refused",
+// response has the status 502; its error says that it "timed out", "connection refused",
 // "connection reset" or what else happened. A call that takes longer than the grant's timeout is
 // answered with "request timed out". Run returns once ctx is done.
 func (t *Tool) Run(ctx context.Context, action *dap.Action) (*dap.ActionResponse, error) {

@@ -10,7 +10,7 @@ import (
 const agentSteps = 100_000
 
 // NewAgent returns an agent that asks for a file as soon as it has got the one before, and ends when
-// it is told to stop.
+// it gets stopWorkflow.
 func NewAgent() *scripted.Agent {
 	ask := scripted.Ask(&dap.Action{Action: &dap.Action_RunReadFile{RunReadFile: &dap.ReadFile{Filepath: "src/main.go"}}})
 	steps := make([]scripted.Step, agentSteps)

@@ -88,7 +88,7 @@ func New(options Options) (*Fleet, error) {
 
 // Progress is how far a fleet has come. Each number counts from the fleet's beginning.
 type Progress struct {
-	Opened     int64 // sessions that connected, those that were opened again included
+	Opened     int64 // sessions that connected, reopened ones included
 	Failed     int64 // sessions that didn't, or ended before the agent had said anything
 	Ended      int64 // sessions that were open and ended
 	RoundTrips int64
@@ -123,8 +123,8 @@ func (f *Fleet) dial(ctx context.Context) (*client.Conn, error) {
 	})
 }
 
-// Wait returns nil when the gateway has closed all sessions that are open, or ctx's error. It tells
-// nobody to.
+// Wait returns nil when the gateway has closed all sessions that are open, or ctx's error. It
+// asks nothing to close.
 func (f *Fleet) Wait(ctx context.Context) error {
 	for _, s := range f.sessions {
 		select {

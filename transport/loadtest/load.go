@@ -26,7 +26,7 @@ type Load struct {
 // Load has busy of the open sessions, or all if that is more, answer all that their agents ask, at
 // once and for this long. Each sends no more than it is asked: what is measured is how fast the
 // gateway and the agent let so many sessions be, not how they stand up to a given rate. A session
-// whose workflow completes is opened again; one that ends otherwise counts among the ends.
+// whose workflow completes is opened again; a session that ends otherwise counts among the ends.
 //
 // Load takes longer than asked for by the time to open a session, 30 s at most, or to send a message
 // that the gateway doesn't take, a minute at most. If ctx is done it cuts the sessions that are

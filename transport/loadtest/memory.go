@@ -26,7 +26,7 @@ type Memory struct {
 	// Token is the bearer token; empty where none is asked for.
 	Token string
 
-	// HTTPClient makes the requests. Nil means one that follows no redirects and keeps nothing from
+	// HTTPClient makes the requests. Nil means a client that follows no redirects and keeps nothing from
 	// one request to the next.
 	HTTPClient *http.Client
 }

@@ -74,7 +74,7 @@ func (o *opening) connectOne(ctx context.Context) {
 	begun := time.Now()
 	conn, err := o.fleet.dial(ctx)
 	if err != nil && ctx.Err() != nil {
-		return // nobody's failure
+		return // cancelled by the caller
 	}
 	if err != nil {
 		o.fail(err)

@@ -19,7 +19,7 @@ const closeNormal = int(websocket.StatusNormalClosure)
 const maxAsked = 16
 
 // session is one client. Between hold and release it belongs to a goroutine that reads, so that
-// pings and close frames are answered; else to who released it.
+// pings and close frames are answered; else to the caller of release.
 type session struct {
 	fleet *Fleet
 	conn  *client.Conn
@@ -143,7 +143,7 @@ func answerTo(requestID, text string) *dap.ClientEvent {
 	}}}
 }
 
-// connectionEnded tells an error that says how a connection ended from one that says that nobody
+// connectionEnded distinguishes an error that says how a connection ended from one that says that nobody
 // wants to wait any more.
 func connectionEnded(err error) bool {
 	var closed *client.CloseError

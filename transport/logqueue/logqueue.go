@@ -33,7 +33,7 @@ type Options struct {
 	// is longer than the limit is dropped. 0: [DefaultLimit].
 	Limit int
 
-	// OnDropped is told how many lines were dropped since it was told last, once lines are written again.
+	// OnDropped is called with how many lines were dropped since its last call, once lines are written again.
 	// It is called by the queue's goroutine, and may write to the queue: there is room for what it writes,
 	// up to half of the limit, between the lines before the gap and those after it. Nil: the lines are
 	// only counted.
@@ -102,7 +102,7 @@ func (q *Queue) Dropped() uint64 {
 	return q.dropped
 }
 
-// Close takes no more lines, and waits until those that wait are written, or until ctx is done, whose
+// Close takes no more lines, and waits until the queued ones are written, or until ctx is done, whose
 // error it returns then. The queue's goroutine is left behind in that case, in a Write that doesn't
 // return. Close may be called again, to wait longer. The writer behind stays open.
 func (q *Queue) Close(ctx context.Context) error {
@@ -135,7 +135,7 @@ func (q *Queue) run() {
 	}
 }
 
-// take waits for something to do, and returns the lines that wait. dropped is how many are to be told
+// take waits for something to do, and returns the lines that wait. dropped is how many are to be reported
 // of, which is for a time when lines flow. The buffer is used again.
 func (q *Queue) take(buffer lines, flows bool) (taken lines, dropped uint64, more bool) {
 	q.mu.Lock()

@@ -122,7 +122,7 @@ func (t *Tool) Takes(action *dap.Action) bool {
 // error of the answer, and is cut there. A server that has forgotten its MCP session
 // gets a new one, and the call again; a call that may have been carried out is never sent twice.
 //
-// An error of Run says why there is no result, and may be told to the agent. It returns once ctx is
+// An error of Run says why there is no result, and may be sent to the agent. It returns once ctx is
 // done.
 func (t *Tool) Run(ctx context.Context, action *dap.Action) (*dap.ActionResponse, error) {
 	asked := action.GetRunMCPTool()
@@ -144,7 +144,7 @@ func (t *Tool) Run(ctx context.Context, action *dap.Action) (*dap.ActionResponse
 }
 
 // Close ends what runs, and then the MCP sessions, beside each other. It returns once ctx is done,
-// without having told the servers that hang; nothing of the tool is left then either.
+// without having ended the MCP sessions of servers that hang; nothing of the tool is left then either.
 func (t *Tool) Close(ctx context.Context) error {
 	t.close()
 	errs := make([]error, len(t.servers))

@@ -47,7 +47,7 @@ func newOffers(start *dap.StartWorkflowRequest) *offers {
 	return o
 }
 
-// add offers the tools of one server. The error tells which were left out.
+// add offers the tools of one server. The error names those that were left out.
 func (o *offers) add(s *server, tools []*mcp.Tool) error {
 	var errs []error
 	if len(tools) > MaxTools {

@@ -29,7 +29,7 @@ func answer(result *mcp.CallToolResult) *dap.PlainTextResponse {
 	text := actors.CutText(all, toolhttp.MaxText)
 	switch {
 	case result.NeedsInput():
-		return &dap.PlainTextResponse{Error: "the MCP tool asks for input that nobody can give here"}
+		return &dap.PlainTextResponse{Error: "the MCP tool asks for input, which is not supported"}
 	case result.IsError && text == "":
 		return &dap.PlainTextResponse{Error: "the MCP tool failed"}
 	case result.IsError:
@@ -52,7 +52,7 @@ func repeated(structured any, pieces []string) bool {
 	return false
 }
 
-// piece is the text of a content, or what there is to say about one that has none.
+// piece is the text of a content, or a description of a content without text.
 func piece(content mcp.Content) string {
 	switch c := content.(type) {
 	case *mcp.TextContent:

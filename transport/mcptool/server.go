@@ -32,7 +32,7 @@ type server struct {
 }
 
 // connection is an MCP session. As an [mcp.Transport] it keeps what the SDK's own one made: where
-// that panics, nobody else would end it.
+// that panics, nothing else would end it.
 type connection struct {
 	mcp.Transport
 	client  *http.Client
@@ -52,7 +52,7 @@ func newServer(name string, g grant.MCPServer, transport http.RoundTripper, user
 		name:  name,
 		grant: g,
 		client: mcp.NewClient(&mcp.Implementation{Name: "lastcall", Version: "1"}, &mcp.ClientOptions{
-			Capabilities:   &mcp.ClientCapabilities{}, // there are no roots, and nobody to be asked
+			Capabilities:   &mcp.ClientCapabilities{}, // no roots, and no user to ask
 			MultiRoundTrip: &mcp.MultiRoundTripOptions{Disabled: true},
 		}),
 		transport: transport,
@@ -258,7 +258,7 @@ func (s *server) close(ctx context.Context) error {
 	return nil
 }
 
-// end tells the server that the MCP session is over, until ctx is done, and lets go of it.
+// end ends the MCP session at the server, until ctx is done, and releases it.
 func (c *connection) end(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, c.cut)
 	defer stop()

@@ -131,7 +131,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// check turns the statuses whose body can't be MCP into errors that can be told; the SDK needs the
+// check turns the statuses whose body can't be MCP into errors without internals; the SDK needs the
 // others as they are. It notes that the server doesn't know the MCP session, where the request was
 // of one.
 func check(response *http.Response, ofSession bool, x *exchange) error {
@@ -186,7 +186,7 @@ func (b *body) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// explain says what went wrong in words that can be told: the SDK's errors quote URLs and the ID of
+// explain says what went wrong without internals: the SDK's errors quote URLs and the ID of
 // the MCP session.
 func explain(ctx context.Context, err error) error {
 	var (

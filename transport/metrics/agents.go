@@ -34,7 +34,7 @@ func newAgents(r *registrar) *agents {
 // begin makes an agent's series, so that its first stop shows in a rate.
 func (a *agents) begin(name string) { a.stops.get(a.fold(name)) }
 
-// stopped counts how long the agent of a session was told to stop.
+// stopped observes how long the agent of a session took to stop.
 func (a *agents) stopped(name string, seconds float64) {
 	a.stops.get(a.fold(name)).Observe(seconds)
 }

@@ -28,7 +28,7 @@
 //
 //	lastcall_authorization_duration_seconds (histogram)
 //	    result: allowed, cancelled, denied, unavailable
-//	    How long it took to authorize requests. cancelled: whoever asked has gone.
+//	    How long it took to authorize requests. cancelled: the client has gone.
 //
 //	lastcall_bad_input_total (counter)
 //	    kind: duplicate_request, invalid_message, not_allowed, other, protocol_error, too_big, unknown_action, unknown_event, unknown_field, unknown_request
@@ -61,7 +61,7 @@
 //	lastcall_drains_total (counter)
 //	    result: drained, killed
 //	    scope: all, part
-//	    Drains that are over. part: of some sessions, or of one that had reached its age limit; killed: somebody had to be.
+//	    Drains that are over. part: of some sessions, or of one that had reached its age limit; killed: at least one session was.
 //
 //	lastcall_lease_acquisitions_total (counter)
 //	    result: acquired, cancelled, held, unavailable
@@ -125,7 +125,7 @@
 //	lastcall_sessions_ended_total (counter)
 //	    code: 1000, 1001, 1002, 1005, 1007, 1008, 1009, 1011, 1013, 3000, 3003, 4400, none, other
 //	    outcome: cancelled, client_gone, completed, drained, failed, killed, refused
-//	    Sessions that have ended, by how, and by the close code that the client was told or told us; none: the connection was lost or cut.
+//	    Sessions that have ended, by outcome, and by the close code that the client got or sent; none: the connection was lost or cut.
 //
 //	lastcall_sessions_opened_total (counter)
 //	    kind: dap, other

@@ -34,14 +34,14 @@ type instruments struct {
 func newInstruments(r *registrar, sessions label) instruments {
 	return instruments{
 		opened:         r.counter("sessions_opened_total", "Sessions that have begun.", sessions, transports()),
-		ended:          r.counter("sessions_ended_total", "Sessions that have ended, by how, and by the close code that the client was told or told us; none: the connection was lost or cut.", outcomes(), codes()),
+		ended:          r.counter("sessions_ended_total", "Sessions that have ended, by outcome, and by the close code that the client got or sent; none: the connection was lost or cut.", outcomes(), codes()),
 		refused:        r.counter("requests_refused_total", "Requests that did not become a session.", reasons()),
 		badInput:       r.counter("bad_input_total", "What was wrong with messages, counted when their session ends.", badInputs()),
 		panics:         r.counter("panics_total", "Panics that were survived. tool: in a tool call; it is not counted as its session's too.", label{"where", []string{whereSession, whereService, whereSupervisor, whereTool}}),
 		sessionSeconds: r.seconds("session_duration_seconds", "How long sessions lasted.", hours(), outcomes()),
 		phaseSeconds:   r.seconds("session_phase_duration_seconds", "How long sessions were opening, stopping and closing. What is between is serving.", waits(), timedPhases()),
 
-		drains:            r.counter("drains_total", "Drains that are over. part: of some sessions, or of one that had reached its age limit; killed: somebody had to be.", scopes(), label{"result", []string{drained, killed}}),
+		drains:            r.counter("drains_total", "Drains that are over. part: of some sessions, or of one that had reached its age limit; killed: at least one session was.", scopes(), label{"result", []string{drained, killed}}),
 		drainSeconds:      r.seconds("drain_duration_seconds", "How long drains took.", waits(), scopes()),
 		drainPhaseSeconds: r.seconds("drain_phase_duration_seconds", "How long the parts of a drain of everything took. services: where it stopped them.", waits(), label{"phase", []string{phaseDelay, phaseSessions, phaseServices}}),
 
@@ -56,7 +56,7 @@ func newInstruments(r *registrar, sessions label) instruments {
 		leasesLost:      r.counter("leases_lost_total", "Leases that were lost while they were held."),
 		releaseFailures: r.counter("lease_release_failures_total", "Leases that could not be released; the store frees them by itself."),
 
-		authorizationSeconds: r.seconds("authorization_duration_seconds", "How long it took to authorize requests. cancelled: whoever asked has gone.", calls(), label{"result", []string{allowed, denied, unavailable, cancelled}}),
+		authorizationSeconds: r.seconds("authorization_duration_seconds", "How long it took to authorize requests. cancelled: the client has gone.", calls(), label{"result", []string{allowed, denied, unavailable, cancelled}}),
 
 		agents: newAgents(r),
 	}
@@ -92,7 +92,7 @@ const (
 	noCode = "none"
 )
 
-// sessionKinds are the agent platform's and those that an embedder has.
+// sessionKinds are the agent platform's and those of embedders.
 func sessionKinds(more []string) label {
 	l := label{"kind", []string{relay.Kind}}
 	for _, kind := range more {
@@ -119,7 +119,7 @@ func phases() label {
 	}}
 }
 
-// timedPhases are those in which somebody waits for the session.
+// timedPhases are the phases in which a client or a drain waits for the session.
 func timedPhases() label {
 	return label{"phase", []string{actors.PhaseOpening.String(), actors.PhaseStopping.String(), actors.PhaseClosing.String()}}
 }

@@ -30,7 +30,7 @@ type Options struct {
 	// Pool is the agents' connections. Nil: there are none.
 	Pool func() agentpool.Stats
 
-	// LeaseStore is what a lease store tells of itself. Nil: one that can't fail.
+	// LeaseStore reports the state of the lease store. Nil: leases in memory, which can't fail.
 	LeaseStore func() LeaseStats
 
 	// LogDropped is how many records of the program's log were dropped; only grows. Nil: none ever is.

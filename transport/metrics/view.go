@@ -106,7 +106,7 @@ func (v *view) collectSnapshot(s scrape, snapshot *actors.Snapshot) {
 	v.collectDrains(s, snapshot.Drains)
 }
 
-// collectSessions: one that has stopped is closing until its supervisor has heard of it.
+// collectSessions: a stopped session counts as closing until its supervisor has handled its end.
 func (v *view) collectSessions(s scrape, sessions []actors.SessionInfo) {
 	type place struct{ kind, phase, transport string }
 	transports, running := transports(), 0

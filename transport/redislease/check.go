@@ -115,7 +115,7 @@ var passing = []string{"LOADING", "BUSY", "OOM", "MISCONF", "MASTERDOWN", "NOREP
 // redirecting are the errors that a client of a cluster or of sentinels gets over.
 var redirecting = []string{"READONLY", "CLUSTERDOWN", "TRYAGAIN", "MOVED ", "ASK "}
 
-// refusal tells a no from a server that can't be reached or can't answer yet.
+// refusal distinguishes a refusal from a server that can't be reached or can't answer yet.
 func (s *Store) refusal(err error) bool {
 	if !errors.As(err, new(redis.Error)) {
 		return errors.Is(err, errPlain) || errors.Is(err, errTLS) ||

@@ -51,7 +51,7 @@
 //
 // A key that is gone is taken again, unless another session has it or has had it since: then the
 // lease is lost, as its token isn't the latest. So a failover loses no lease that the new master
-// knows, nor one that it doesn't know and that no other session took.
+// knows, nor a lease that it doesn't know and that no other session took.
 //
 // Tokens of one workflow grow. A new one is larger than the last one that the server remembers, and
 // no smaller than its clock, in microseconds. Where the server has forgotten the last one, the clock

@@ -61,7 +61,7 @@ func (s *Store) round(ctx context.Context) {
 	s.noted(ctx, err)
 }
 
-// noted tells of a failure once, and has it tried again soon.
+// noted reports a failure once, and has it tried again soon.
 func (s *Store) noted(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return

@@ -38,11 +38,11 @@ const (
 )
 
 // Failure says what becomes of sessions while the store is unreachable. A server that can't answer
-// yet, such as one that is loading, counts as unreachable; one that refuses to answer doesn't.
+// yet, such as one that is loading, counts as unreachable; a server that refuses to answer doesn't.
 type Failure uint8
 
 const (
-	// FailOpen lets sessions start without a lease, with a warning, and lets those that have one go
+	// FailOpen lets sessions start without a lease, with a warning, and lets sessions with a lease go
 	// on. Their leases are taken as soon as the store answers; one that another session has by
 	// then, or has had since, is lost.
 	FailOpen Failure = iota
@@ -85,7 +85,7 @@ type Options struct {
 	// Prefix begins each key. It has no braces. Empty: "lastcall:lease:".
 	Prefix string
 
-	// OnWarning is told of each session that goes on without a lease, and of renewals that begin to
+	// OnWarning is called for each session that goes on without a lease, and of renewals that begin to
 	// fail, once an outage. It is called by any goroutine and must not block. May be nil.
 	OnWarning func(error)
 }
@@ -173,7 +173,7 @@ func newStore(options Options, timeout time.Duration, client *redis.UniversalOpt
 // Acquire implements [relay.Leaser]. It takes 2 s at most. It fails with [relay.LeaseHeld] if
 // another session has the lease, with a [*actors.CloseError] of code 1013 if the store refuses to answer,
 // or if it is unreachable and Failure is [FailClosed], and with ctx's error if that is done first.
-// lost is told [ErrTaken] or [ErrRanOut]; it may be called before Acquire has returned, and must not
+// lost is called with [ErrTaken] or [ErrRanOut]; it may be called before Acquire has returned, and must not
 // call a method of the lease.
 func (s *Store) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
 	if err := ctx.Err(); err != nil {

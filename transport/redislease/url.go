@@ -19,7 +19,7 @@ import (
 // takes a fraction of a millisecond.
 const poolSize = 16
 
-// errURL tells nothing of the URL: an error of the parser's would quote it, and in one that is
+// errURL shows nothing of the URL: an error of the parser's would quote it, and in one that is
 // malformed any part can be the password's.
 var errURL = errors.New("lease store URL: want redis://[user:password@]host[:port][,host...][/database], " +
 	"redis+cluster://host[,host...], redis+sentinel://host[,host...]/master[/database] or redis+unix:///path; " +
@@ -30,7 +30,7 @@ type location struct {
 	secure bool     // by TLS
 	kind   string   // "", "cluster", "sentinel" or "unix"
 	user   string   // with the password and the @, or empty
-	hosts  []string // as they were written; one that is empty for a unix socket
+	hosts  []string // as they were written; one empty string for a unix socket
 	path   string   // from its slash
 	query  url.Values
 }
@@ -162,7 +162,7 @@ func (l *location) take(name string) string {
 // secrets are passwords, which no error may show.
 type secrets []string
 
-// redact is for errors of the server's: one that doesn't know a command quotes its arguments, and
+// redact is for errors of the server's: a server that doesn't know a command quotes its arguments, and
 // those of HELLO and AUTH hold the password.
 func (s secrets) redact(err error) error {
 	for _, secret := range s {

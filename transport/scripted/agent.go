@@ -4,7 +4,7 @@
 // # What it plays
 //
 // A stream begins with a startRequest. The agent then takes the steps of its scenario in order: it
-// sends a checkpoint, or an action for the client, whose answer it waits for. After the last step
+// sends a checkpoint, or an action for the client and waits for its answer. After the last step
 // it sends a checkpoint with the status FINISHED and ends the stream with OK. A checkpoint's text
 // is a JSON object:
 //
@@ -25,7 +25,7 @@
 //	stopWorkflow, any other reason                  OK                          no
 //	the client closes its side                      OK                          yes
 //	the client cancels, or its connection is lost   CANCELLED                   yes
-//	the agent is told to stop                       checkpoint, UNAVAILABLE     yes
+//	the agent shuts down                            checkpoint, UNAVAILABLE     yes
 //
 // That last checkpoint has the status INTERRUPTED. [Options.Misbehave] makes the agent break these
 // rules on purpose.
@@ -54,7 +54,7 @@ type Options struct {
 	// Misbehave chooses what the agent does wrong in a stream of this workflow. Nil means nothing.
 	Misbehave func(workflowID string) Misbehaviour
 
-	// Observe is told what happens on each stream, in order, and for different streams at once. The
+	// Observe is called with what happens on each stream: in order, and for several streams at once. The
 	// stream waits while it runs: Ended is observed before the client can see the end. Nil means
 	// nobody looks.
 	Observe func(Event)

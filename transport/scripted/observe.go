@@ -7,12 +7,12 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
-// Event is what Options.Observe is told: Started, Received or Ended. A stream that is refused for
+// Event is what Options.Observe is called with: Started, Received or Ended. A stream that is refused for
 // want of a proper startRequest has none. Any other has one Started, then one Received for each
 // message that the agent takes up, then one Ended.
 type Event interface{ event() }
 
-// StreamID tells streams apart, also those of one workflow. Streams are numbered from 1.
+// StreamID identifies a stream; a workflow can have several. Streams are numbered from 1.
 type StreamID struct {
 	Stream     uint64
 	WorkflowID string

@@ -68,7 +68,7 @@ func (r *run) ask(action *dap.Action) error {
 	return r.await(nil, requestID)
 }
 
-// save remembers that this many steps are behind the workflow, then tells the client.
+// save remembers that this many steps are behind the workflow, then sends the client a checkpoint.
 func (r *run) save(steps int, state, message string) error {
 	r.saved = steps
 	r.agent.checkpoints.save(r.id.WorkflowID, steps)

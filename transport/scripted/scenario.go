@@ -17,7 +17,7 @@ const (
 	waitForStop
 )
 
-// Checkpoint saves how far the workflow has come, and tells the client with this message.
+// Checkpoint saves how far the workflow has come, and sends the client this message.
 func Checkpoint(message string) Step {
 	return Step{kind: sayCheckpoint, message: message}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	stopLimit      = 5 * time.Second // for streams to end by themselves once the agent is told to stop
+	stopLimit      = 5 * time.Second // for streams to end by themselves once the agent ends
 	connectTimeout = 5 * time.Second // for a connection to say that it speaks HTTP/2; a stop waits for it
 )
 
@@ -59,7 +59,7 @@ func limits() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(codec.MaxMessage),
 		grpc.MaxHeaderListSize(64 << 10),
 		grpc.ConnectionTimeout(connectTimeout),
-		// A fixed window bounds what a stream that nobody reads can hold.
+		// A fixed window bounds what an unread stream can hold.
 		grpc.StaticStreamWindowSize(64 << 10),
 		// The gateway pings every 20 s, and a ping too many costs the connection and all its streams.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

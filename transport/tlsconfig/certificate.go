@@ -23,7 +23,7 @@ type Certificate struct {
 	checked time.Time
 }
 
-// NewCertificate reads a certificate chain and its key, in PEM. failed is told when they can't be
+// NewCertificate reads a certificate chain and its key, in PEM. failed is called when they can't be
 // read again later; the ones before then stay in use.
 func NewCertificate(certFile, keyFile string, failed func(error)) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, failed: failed}

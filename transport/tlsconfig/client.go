@@ -23,8 +23,8 @@ type Client struct {
 	// ServerName is in the server's certificate. Empty: the name or address by which it is reached.
 	ServerName string
 
-	// Failed is told when Cert or Key can't be read again; the ones before then stay in use. Nil:
-	// nothing is told.
+	// Failed is called when Cert or Key can't be read again; the ones before then stay in use. Nil:
+	// the error is dropped.
 	Failed func(error)
 }
 

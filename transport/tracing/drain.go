@@ -12,7 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 )
 
-// drain is the span of one that is under way. Of its progress the SDK keeps the last 128 events.
+// drain is the span of a drain under way. Of its progress the SDK keeps the last 128 events.
 type drain struct {
 	span     trace.Span
 	part     bool
@@ -29,7 +29,7 @@ type ended struct {
 
 // The methods below are called with mu held.
 
-// drainStarted leaves out the drain of a session that has reached its age limit: its own span tells.
+// drainStarted leaves out the drain of a session that has reached its age limit: its own span says so.
 func (t *Tracing) drainStarted(e actors.DrainStarted) {
 	if e.Age {
 		return
@@ -101,8 +101,8 @@ func (t *Tracing) countEnd(outcome actors.Outcome) {
 	}
 }
 
-// rememberEnd keeps a session's span for the drains under way, which are told at their end whether it
-// was theirs.
+// rememberEnd keeps a session's span for the drains under way: each learns at its end whether the session
+// was one of its own.
 func (t *Tracing) rememberEnd(id string, span trace.SpanContext) {
 	if len(t.drains) == 0 {
 		return

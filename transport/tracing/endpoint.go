@@ -12,7 +12,7 @@ const defaultPort = "4317"
 var errEndpoint = errors.New("the endpoint must be http://host:4317 (plaintext) or https://host:4317 (TLS)")
 
 // parseEndpoint returns the receiver's URL with its port. Whether it is encrypted is never guessed. The
-// error doesn't show the endpoint, in which somebody may have put a password.
+// error doesn't show the endpoint, which may contain a password.
 func parseEndpoint(endpoint string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {

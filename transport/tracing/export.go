@@ -9,12 +9,12 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporter tells of failures where the SDK would write to the standard error, and can be cut. The
+// exporter reports failures to OnError, where the SDK would write to the standard error, and can be cut. The
 // batch processor calls it by one goroutine at a time.
 type exporter struct {
 	next    sdk.SpanExporter
 	onError func(error)
-	failing bool                       // the last export failed, and that was told
+	failing bool                       // the last export failed, and that was reported
 	stall   atomic.Pointer[time.Timer] // set back by every export that succeeds. nil: none runs
 
 	life   context.Context // of every export

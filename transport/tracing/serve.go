@@ -23,7 +23,7 @@ func (t *Tracing) Follow(supervisor *actors.Supervisor) {
 // others, so that it is stopped when all that makes spans has stopped. Once ctx is done it waits for
 // the events that are on their way, ends the span of the drain that stops it, and exports what is
 // left: until nothing was taken for 3 s, and for half of the time to the drain's deadline, so that a
-// receiver that is not there makes nobody late. Nothing of the Tracing is left after it; what happens
+// receiver that is not there delays nothing. Nothing of the Tracing is left after it; what happens
 // then makes no spans.
 func (t *Tracing) Serve(ctx context.Context) error {
 	<-ctx.Done()
@@ -37,7 +37,7 @@ func (t *Tracing) Serve(ctx context.Context) error {
 	stall := time.AfterFunc(flushLimit, cancel)
 	defer stall.Stop()
 	t.exporter.stall.Store(stall)
-	_ = t.processor.Shutdown(flush) // the exporter has told of what went wrong
+	_ = t.processor.Shutdown(flush) // the exporter has reported what went wrong
 	t.exporter.cut()
 	<-t.exporter.closed // soon: exports that are cut return
 	return nil

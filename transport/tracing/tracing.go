@@ -54,7 +54,7 @@ const (
 	maxBackoff = 5 * time.Second // between two attempts to reach the receiver
 )
 
-// Options say where spans go, and who sends them.
+// Options say where spans go, and which service sends them.
 type Options struct {
 	// Endpoint is the receiver: http://host:4317 for plaintext, https://host:4317 for TLS. Without a
 	// port it is 4317.
@@ -65,8 +65,8 @@ type Options struct {
 	ServiceName string
 	Version     string
 
-	// OnError is told when spans can't be exported: the first time, and then once they could be in
-	// between. It is called by one goroutine at a time, and must not block. Nil: nobody is.
+	// OnError is called when spans can't be exported: the first time, and then once they could be in
+	// between. It is called by one goroutine at a time, and must not block. Nil: errors are dropped.
 	OnError func(error)
 }
 
@@ -78,7 +78,7 @@ type Tracing struct {
 
 	mu       sync.Mutex
 	unfollow func()
-	sessions map[string]trace.Span // by ID, those that are recorded
+	sessions map[string]trace.Span // by ID, if recorded
 	drains   map[string]*drain     // by ID, those under way
 	ended    []ended               // sessions that ended meanwhile, the last of them
 	dropped  int                   // of ended, from its begin

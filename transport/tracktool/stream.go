@@ -12,7 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
-// stream is a stream with those who wait for an answer on it.
+// stream is a stream with the calls that wait for an answer on it.
 type stream struct {
 	dap.DuoWorkflow_TrackSelfHostedExecuteWorkflowClient
 	cut   context.CancelFunc
@@ -50,7 +50,7 @@ func (s *stream) over() bool {
 	}
 }
 
-// expect says that somebody waits for the answer to id. It reports false if somebody does already.
+// expect registers a waiter for the answer to id. It reports false if there is one already.
 func (s *stream) expect(id string) (<-chan struct{}, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +62,7 @@ func (s *stream) expect(id string) (<-chan struct{}, bool) {
 	return answered, true
 }
 
-// answer wakes whoever waits for id. An answer that nobody waits for, or that came too late, is
+// answer wakes the waiter for id. An answer that is not awaited, or came too late, is
 // dropped.
 func (s *stream) answer(id string) {
 	s.mu.Lock()
@@ -73,7 +73,7 @@ func (s *stream) answer(id string) {
 	}
 }
 
-// forget drops one that waits no more, but not a later one with the same id.
+// forget drops a waiter, but not a later one with the same id.
 func (s *stream) forget(id string, answered <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

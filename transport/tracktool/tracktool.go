@@ -94,7 +94,7 @@ func (t *Tool) Close(ctx context.Context) error {
 }
 
 // send puts a report on the stream, opening one if there is none. Whoever waits too long for
-// either breaks the stream, since gRPC can't be told to give up a Send alone.
+// either breaks the stream, since gRPC can't cancel a Send alone.
 func (t *Tool) send(ctx context.Context, report *dap.TrackSelfHostedClientEvent) (*stream, <-chan struct{}, error) {
 	select {
 	case t.turn <- struct{}{}:
@@ -115,7 +115,7 @@ func (t *Tool) send(ctx context.Context, report *dap.TrackSelfHostedClientEvent)
 	}
 	stop := context.AfterFunc(ctx, s.cut)
 	defer stop()
-	if err := s.Send(report); err != nil && err != io.EOF { // of which the stream's end tells more
+	if err := s.Send(report); err != nil && err != io.EOF { // the stream's end says more of it
 		s.cut()
 	}
 	return s, answered, nil

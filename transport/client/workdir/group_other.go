@@ -4,7 +4,7 @@ package workdir
 
 import "os/exec"
 
-// Without process groups a command's children can't be told from others: only the command itself is
+// Without process groups a command's children can't be identified: only the command itself is
 // killed when its time is over.
 func ownGroup(*exec.Cmd)  {}
 func killGroup(*exec.Cmd) {}

@@ -95,7 +95,7 @@ func (w *Workdir) load(name string) (string, error) {
 	return string(contents), nil
 }
 
-// store writes into the file itself, not into one that takes its place: its mode and its links stay.
+// store writes into the file itself, not into a replacement: its mode and its links stay.
 func (w *Workdir) store(name, contents string) error {
 	file, err := w.open(name, os.O_WRONLY|os.O_CREATE)
 	if err != nil {
@@ -123,7 +123,7 @@ func (w *Workdir) mkdir(ctx context.Context, action *dap.Mkdir) (string, error) 
 	return "made " + utf8Only(name), nil
 }
 
-// excerpt quotes the beginning of s and tells how long it is.
+// excerpt quotes the beginning of s and says how long it is.
 func excerpt(s string) string {
 	if len(s) <= maxShown {
 		return quoted(s)

@@ -16,7 +16,7 @@ type Summary struct {
 	Started   time.Time              `json:"started"`
 	Took      actors.Seconds         `json:"took_seconds"`
 	Sessions  int                    `json:"sessions"`
-	Outcomes  []outcomeSummary       `json:"outcomes"` // those that occurred
+	Outcomes  []outcomeSummary       `json:"outcomes"` // only those with sessions
 	Slowest   []actors.SessionReport `json:"slowest"`
 	StopTimes []stopTimeBucket       `json:"stop_times"`
 	Untold    int                    `json:"untold"` // without a stop time

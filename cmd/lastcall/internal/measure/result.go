@@ -119,7 +119,7 @@ func (c *Flags) shares() string {
 	if u, err := url.Parse(c.URL); err == nil && httpserver.IsLocal(u.Hostname()) {
 		return "gateway"
 	}
-	return "nobody known"
+	return "none known"
 }
 
 // Verdict is an error where the numbers are those of a failure.
@@ -211,7 +211,7 @@ func closingRows(row rowFunc, name string, list []Closing) {
 
 func (r *Result) machine() string {
 	cpus := fmt.Sprintf("%d CPUs", r.CPUs)
-	if r.Shares == "nobody known" {
+	if r.Shares == "none known" {
 		return "the clients had " + cpus
 	}
 	return fmt.Sprintf("%s shared the clients' %s: each had less of them than alone", r.Shares, cpus)

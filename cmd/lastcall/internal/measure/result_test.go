@@ -61,7 +61,7 @@ machine       gateway and agent shared the clients' 2 CPUs: each had less of the
 
 func TestBenchTableOfWhatWasNotMeasured(t *testing.T) {
 	result := &Result{
-		URL: "wss://gateway.example/ws", Gateway: "given", Shares: "nobody known", CPUs: 4,
+		URL: "wss://gateway.example/ws", Gateway: "given", Shares: "none known", CPUs: 4,
 		Sessions: &openFigures{Asked: 10, Open: 10, Seconds: 1, PerSecond: 10, Concurrency: 32},
 		Memory:   Memory{NotMeasured: "give --admin"},
 		Load:     &loadFigures{Sessions: 10, Seconds: 10},

@@ -31,7 +31,7 @@ type authFlags struct {
 	TLSClientCA string `name:"tls-client-ca" type:"path" placeholder:"FILE" help:"Ask clients for a certificate of these authorities, in PEM."`
 }
 
-// authorizer is the one that the flags name, or nil where --auth is not set, with what of it can be read again.
+// authorizer returns the authorizer of the flags, or nil where --auth is not set, with what of it can be read again.
 // listen and admin are the addresses of the ports.
 func (f *authFlags) authorizer(listen, admin string) (grant.Authorizer, []reloadable, error) {
 	if err := f.CheckAuth(listen, admin); err != nil {

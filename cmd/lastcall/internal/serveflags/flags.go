@@ -52,7 +52,7 @@ type Flags struct {
 }
 
 // Options opens what the flags name: the connections to the agent, the tokens, the contract and the
-// listeners, but for those that were passed. log takes what goes wrong with them later. From its return
+// listeners, but for the passed ones. log takes what goes wrong with them later. From its return
 // on SIGHUP reads again what can be read again, where there is any.
 //
 // Where it fails, the caller closes passed; the rest is closed.

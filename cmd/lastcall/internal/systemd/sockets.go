@@ -21,8 +21,8 @@ const (
 // Sockets are listeners that the process was started with, in place of --listen and --admin. Nil:
 // there is none.
 //
-// A socket in the file system is one that whoever may open it can reach, which nothing here knows:
-// its address is no loopback address, and so needs to be told who may connect.
+// Any process with permission can reach a socket in the file system, and lastcall doesn't know which:
+// its address is no loopback address, and so needs an authorization.
 type Sockets struct {
 	Sessions, Admin net.Listener
 }

@@ -76,7 +76,7 @@ func chromium(t testing.TB) string {
 	return path
 }
 
-// options make the browser one that speaks to nobody but the test, and leaves nothing behind.
+// options make a browser that connects only to the test, and leaves nothing behind.
 func options(t testing.TB, path string) []chromedp.ExecAllocatorOption {
 	home := t.TempDir()
 	own := []chromedp.ExecAllocatorOption{
