@@ -67,7 +67,7 @@ func TestASessionThatEndedHasNoAge(t *testing.T) {
 	})
 }
 
-// The drain of everything has told it already, or will.
+// The drain of everything has asked it already, or will.
 func TestADrainOfEverythingKeepsItsTimesForWhoReachesTheAgeLimit(t *testing.T) {
 	actorstest.Run(t, actors.Options{MaxSessionAge: time.Minute}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session().Serve()
@@ -79,7 +79,7 @@ func TestADrainOfEverythingKeepsItsTimesForWhoReachesTheAgeLimit(t *testing.T) {
 	})
 }
 
-// The drain was resumed before it told them.
+// The drain was resumed before it asked them.
 func TestWhoReachesTheAgeLimitInAStandbyIsDrainedAfterIt(t *testing.T) {
 	actorstest.Run(t, actors.Options{MaxSessionAge: time.Hour}, func(t *testing.T, h *actorstest.Supervisor) {
 		told, untold := h.Session().Serve(), h.Session().Serve()

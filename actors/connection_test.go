@@ -22,7 +22,7 @@ func start(h *actorstest.Supervisor, c actors.Connection, f handler) *actorstest
 // handler is the function of a connection.
 type handler func(r *actorstest.Connection, ctx context.Context) error
 
-// untilTold is a function that says goodbye when it is told to.
+// untilTold is a function that says goodbye when it is asked to stop.
 func untilTold(r *actorstest.Connection, ctx context.Context) error {
 	<-ctx.Done()
 	var stop *actors.Stop
@@ -233,7 +233,7 @@ func TestAConnectionIsNotRunWithoutASession(t *testing.T) {
 	})
 }
 
-// A later drain brings the kill forward, of a connection that has been told already.
+// A later drain brings the kill forward, of a connection that was asked to stop already.
 func TestALaterDrainLeavesAConnectionLessTime(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		r := start(h, actors.Connection{}, func(r *actorstest.Connection, ctx context.Context) error {

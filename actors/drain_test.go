@@ -113,7 +113,7 @@ func TestGraceIsForRunningWorkflowsOnly(t *testing.T) {
 	})
 }
 
-// The client must be told by the deadline, also where the stop timeout would go beyond it.
+// The client must get its close frame by the deadline, also where the stop timeout would go beyond it.
 func TestTheStopTimeoutLeavesTheClientItsTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		deadline time.Duration
@@ -207,7 +207,7 @@ func once(t *testing.T, h *actorstest.Supervisor, sessions int) {
 	}
 }
 
-// toldAt returns how many sessions were told at which moments.
+// toldAt returns how many sessions were asked to stop at which moments.
 func toldAt(sessions []*actorstest.Session) string {
 	var at []string
 	for _, s := range sessions {
@@ -312,7 +312,7 @@ func TestDuringTheDelayTheSupervisorIsNotReadyButAdmits(t *testing.T) {
 	})
 }
 
-// Where the delay would reach the deadline, everybody is still told, and stops in order.
+// Where the delay would reach the deadline, every session is still asked to stop, and stops in order.
 func TestADelayLeavesTheTimeoutsTheirTime(t *testing.T) {
 	for name, test := range map[string]struct {
 		deadline, delay time.Duration
@@ -573,7 +573,7 @@ func TestAPoisonedSupervisorIsNotReady(t *testing.T) {
 	})
 }
 
-// Somebody who poisons the supervisor takes its sessions along, and leaves nobody waiting.
+// A poisoned supervisor takes its sessions along, and no caller is left waiting.
 func TestAPoisonedSupervisorLetsGoOfEverything(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s, idle := h.Session(), h.Session().Join()
@@ -607,7 +607,7 @@ func TestAPoisonedSupervisorLetsGoOfEverything(t *testing.T) {
 		if s.PID() != nil || idle.PID() != nil {
 			t.Error("a session's actor is still there")
 		}
-		for _, id := range []string{s.ID, idle.ID} { // Stopped has nobody to go to any more
+		for _, id := range []string{s.ID, idle.ID} { // Stopped has no receiver any more
 			n := 0
 			for _, e := range actorstest.Heard[actor.DeadLetterEvent](h) {
 				if m, ok := e.Message.(actors.Stopped); ok && m.ID == id {

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 )
 
-// The supervisor holds what all sessions depend on: a panic in it is told, and survived.
+// The supervisor holds what all sessions depend on: a panic in it is reported, and survived.
 func TestTheSupervisorSurvivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, err := NewSupervisor(Options{})

@@ -9,7 +9,7 @@ import (
 	"github.com/anthdm/hollywood/actor"
 )
 
-// A listener is behind by so many events at most. Those that it has missed are told where they would have
+// A listener is behind by so many events at most. The missed ones are reported where they would have
 // come, and once.
 func TestAListenerMissesWhatFindsNoRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

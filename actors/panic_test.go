@@ -28,7 +28,7 @@ type panicsInBadInput struct{ *actorstest.Client }
 
 func (panicsInBadInput) BadInput() map[actors.BadInput]int { panic("in Client.BadInput") }
 
-// The report of a session that panics in a drain says what the client was told, and nothing that is
+// The report of a session that panics in a drain says what close frame the client got, and nothing that is
 // not known.
 func TestAPanicInADrainIsReportedAsItIs(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -89,7 +89,7 @@ func TestAPanicInADrainIsReportedAsItIs(t *testing.T) {
 	}
 }
 
-// A client that has left is told nothing, so that no close code of the panic is reported.
+// A client that has left gets no close frame, so that no close code of the panic is reported.
 func TestAPanicAfterTheClientHasLeftIsReportedWithTheClientsCode(t *testing.T) {
 	for name, cause := range map[string]func(s *actorstest.Session){
 		"in Lease.Release": func(s *actorstest.Session) {
@@ -197,7 +197,7 @@ func TestAConnectionOrServiceThatPanicsInADrainHasFailed(t *testing.T) {
 	})
 }
 
-// What is reported as the close code is what the client was told, or told the session.
+// What is reported as the close code is what the client got, or sent.
 func TestACodeThatTheClientWasNotToldIsNotReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		leaves error

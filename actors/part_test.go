@@ -134,7 +134,7 @@ func TestAPartIsNotDrainedWhileEverythingIs(t *testing.T) {
 	})
 }
 
-// A drain of everything is in nobody's way: it has a deadline and a report of its own.
+// A drain of everything is not in its way: it has a deadline and a report of its own.
 func TestADrainOfEverythingTakesOverWhatAPartHasBegun(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		for range 2 {

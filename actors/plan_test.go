@@ -73,7 +73,7 @@ func appendTime(k []byte, t time.Time) []byte {
 }
 
 // childKey is the same for children of a kind in the same state. What was done to those that are gone
-// is known by whether they were told and reported.
+// is known by whether they were asked to stop and reported.
 func (w *planWorld) childKey(c planChild) string {
 	name := c.id[:1]
 	if indexOf(w.plan.after, c.id) >= 0 {
@@ -290,7 +290,7 @@ func (w *planWorld) carryOut(o order, check func(bool, string, ...any)) {
 	}
 }
 
-// checkKill: whoever is killed was told, with time to stop, unless it was told as soon as there was
+// checkKill: a killed session was asked to stop, with time to do so, unless it was asked as soon as there was
 // anything to tell.
 func (w *planWorld) checkKill(c *planChild, check func(bool, string, ...any)) {
 	check(!c.told.IsZero(), "%s killed, but not told", c.id)

@@ -41,7 +41,7 @@ type nature struct {
 type serviceNature struct {
 	with                   bool // the sessions, not after them
 	takes                  time.Duration
-	hangs, panics, returns bool // returns: before it is told
+	hangs, panics, returns bool // returns: before it is asked to stop
 }
 
 // drainNature is a [actors.Drain] but for its moment.
@@ -50,7 +50,7 @@ type drainNature struct {
 	cancelled                      time.Duration // after this the context is cancelled. 0: it isn't
 	batch, most                    int
 	only                           string // how a part is selected
-	message                        bool   // it comes as a message, whose sender nobody is
+	message                        bool   // it comes as a message, without a sender
 }
 
 // The deeds by how often they are drawn.
@@ -161,7 +161,7 @@ func play(t *testing.T, s scenario) (wrong []string) {
 	return wrong
 }
 
-// Whatever happens to sessions, in whatever order, each is told, stops once and is reported once; each
+// Whatever happens to sessions, in whatever order, each is asked to stop, stops once and is reported once; each
 // drain ends in time; and nothing of any is left.
 func TestEverySessionStopsOnceWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {

@@ -17,7 +17,7 @@ func authorized(s *actorstest.Session) (withdraw context.CancelFunc) {
 	return withdraw
 }
 
-// The others go on, and whoever comes back is a stranger.
+// The others go on, and a client that comes back is a stranger.
 func TestASessionEndsInOrderWhenItsAuthorizationIsWithdrawn(t *testing.T) {
 	actorstest.Run(t, actors.Options{AgeGrace: time.Hour}, func(t *testing.T, h *actorstest.Supervisor) {
 		s, other, third := h.Session(), h.Session(), h.Session().Serve()
@@ -98,7 +98,7 @@ func TestAWithdrawnAuthorizationWaitsForNoDrain(t *testing.T) {
 	}
 }
 
-// It has been told of the drain; its agent has no more time than that leaves.
+// It was asked to stop by the drain; its agent has no more time than that leaves.
 func TestASessionThatIsStoppingAlreadyIsToldOnce(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session()

@@ -44,7 +44,7 @@ func TestServicesAfterTheSessionsStopLastFirst(t *testing.T) {
 	})
 }
 
-// The daemon holds a session of its own: its agent ends only when the daemon is told to stop.
+// The daemon holds a session of its own: its agent ends only when the daemon is asked to stop.
 func holdsASession(t *testing.T, h *actorstest.Supervisor, stage actors.Stage) (*actorstest.Session, time.Duration) {
 	t.Helper()
 	s := h.Session()
@@ -229,7 +229,7 @@ func TestADrainingSupervisorTakesNoService(t *testing.T) {
 	})
 }
 
-// Two services of one name are still two: each is told and waited for.
+// Two services of one name are still two: each is asked to stop and waited for.
 func TestServicesOfOneName(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		j := h.Journal()

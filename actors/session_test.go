@@ -411,7 +411,7 @@ func TestALeaseIsReleasedWhenItsOpeningIsCancelled(t *testing.T) {
 	})
 }
 
-// A lease may come in the moment in which nobody wants it any more.
+// A lease may arrive in the moment in which it is not wanted any more.
 func TestALeaseThatIsTakenTooLateIsReleased(t *testing.T) {
 	for name, end := range map[string]func(*actorstest.Supervisor, *actorstest.Session){
 		"drained":  func(h *actorstest.Supervisor, _ *actorstest.Session) { h.Send(actors.Drain{}) },
@@ -468,7 +468,7 @@ func TestAKilledSessionReleasesItsLease(t *testing.T) {
 	})
 }
 
-// A poisoned session is told by nobody what to do any more; what it owns must go all the same.
+// A poisoned session gets no messages any more; what it owns must go all the same.
 func TestAPoisonedSessionLetsGoOfEverything(t *testing.T) {
 	for name, bring := range map[string]func(s *actorstest.Session){
 		"opening": func(s *actorstest.Session) {

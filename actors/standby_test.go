@@ -76,7 +76,7 @@ func TestAFinalDrainDoesNotResume(t *testing.T) {
 	})
 }
 
-// Who was told finishes; who wasn't is left alone; admission is on at once.
+// A session that was asked to stop finishes; the others are left alone; admission is on at once.
 func TestResumingAStandbyUnderWay(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		first := h.Session()
@@ -142,7 +142,7 @@ func TestAFinalDrainTakesAStandbyOver(t *testing.T) {
 	}
 }
 
-// What a part was told is that part's.
+// What a part was asked is that part's.
 func TestAResumedStandbyHasItsOwnSessionsAlone(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session()
@@ -161,7 +161,7 @@ func TestAResumedStandbyHasItsOwnSessionsAlone(t *testing.T) {
 	})
 }
 
-// The services have not been told yet: the earlier deadline was not theirs.
+// The services were not asked to stop yet: the earlier deadline was not theirs.
 func TestAFinalDrainGivesTheServicesAStandbyLeftTheirTime(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session()

@@ -259,7 +259,7 @@ func TestPrepareMayChangeOrRefuseTheStart(t *testing.T) {
 	})
 }
 
-// By then somebody else may run the workflow.
+// By then another session may run the workflow.
 func TestAnAgentHasASecondToStopOnceTheLeaseIsLost(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session()
@@ -361,7 +361,7 @@ func TestAnActionNewerThanTheContractIsAnsweredWithAnError(t *testing.T) {
 		s.Serve()
 		s.Stream().Say(newer("a", 98, 99, 98))
 		s.Stream().Say(newer("b", 97))
-		s.Stream().Say(newer("", 97)) // nobody waits for an answer
+		s.Stream().Say(newer("", 97)) // no call waits for an answer
 		known := newer("c", 99)       // more of an action that is known
 		known.Action = &dap.Action_Mkdir{Mkdir: &dap.Mkdir{}}
 		s.Stream().Say(known)

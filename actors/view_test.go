@@ -234,7 +234,7 @@ func TestTheContextsValuesAreEverywhere(t *testing.T) {
 	})
 }
 
-// A client that panics where it is only asked what passed costs nobody the drain's deadline.
+// A client that panics where it is only asked what passed doesn't cost the others the drain's deadline.
 func TestAClientThatCannotCountIsNotWaitedFor(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
 		s := h.Session()

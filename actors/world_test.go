@@ -173,7 +173,7 @@ func (w *world) end() (wrong []string) {
 	if _, took, _ := w.TimedDrain(actors.Drain{}); took > actors.DefaultDrain+late {
 		wrong = append(wrong, fmt.Sprintf("the last drain took %v", took))
 	}
-	time.Sleep(time.Hour) // those that were killed have come to their end too
+	time.Sleep(time.Hour) // killed sessions have come to their end too
 	close(w.returning)
 	w.unlisten()
 	synctest.Wait()
@@ -306,7 +306,7 @@ func (w *world) badReports() (wrong []string) {
 	return wrong
 }
 
-// untoldKills: a session that is killed was told before, and early enough for its stop and close
+// untoldKills: a killed session was asked to stop before, and early enough for its stop and close
 // timeouts, unless it came too late for that or a drain was so short.
 func (w *world) untoldKills() (wrong []string) {
 	stop, closing := w.options.StopTimeout, w.options.CloseTimeout
@@ -597,7 +597,7 @@ func (t *tool) Run(ctx context.Context, _ *dap.Action) (*dap.ActionResponse, err
 
 func (t *tool) Close(ctx context.Context) error { return t.does(ctx, "Close") }
 
-// useFunction is a session of Ticket.Run, which returns when it is told, or ignores that until it is out
+// useFunction is a session of Ticket.Run, which returns when asked to stop, or ignores that until it is out
 // of time; a stubborn one goes on even then.
 func (g *guest) useFunction(ticket *actors.Ticket) {
 	n := g.nature
@@ -627,7 +627,7 @@ func (g *guest) function(ctx context.Context, cut <-chan struct{}) error {
 		}
 		return nil
 	}
-	if expired.Err() == nil { // else it was told and killed in one instant
+	if expired.Err() == nil { // else it was asked and killed in one instant
 		g.sees(&g.told)
 	}
 	var stops <-chan time.Time
@@ -652,7 +652,7 @@ func (g *guest) function(ctx context.Context, cut <-chan struct{}) error {
 	}
 }
 
-// says is how a function that was told returns.
+// says is how a function that was asked to stop returns.
 func (g *guest) says(n nature) error {
 	switch {
 	case n.panics == "Close":
@@ -690,7 +690,7 @@ func (g *guest) useMember(ticket *actors.Ticket) {
 	}
 }
 
-// ownMember stops when it is told, after a while, or ignores that until it is killed; a stubborn one
+// ownMember stops when asked, after a while, or ignores that until it is killed; a stubborn one
 // goes on even then.
 type ownMember struct {
 	*guest

@@ -131,7 +131,7 @@ func (b *balancer) serve(near *net.TCPConn) {
 	back.Wait()
 }
 
-// pass hands on an end as an end: who closes both sides at one side's end loses what the other one
+// pass hands on an end as an end: closing both sides at one side's end loses what the other one
 // has not read yet.
 func pass(to, from *net.TCPConn) {
 	if _, err := io.Copy(to, from); err != nil {

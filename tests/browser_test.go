@@ -49,7 +49,7 @@ func pageBringsToken(t *testing.T, binary string) {
 	}))
 	defer page.Close()
 	p := startServe(t, binary, "--agent", patientAgent(t), "--auth", "tokens", "--auth-tokens", file, "--allow-origin", page.URL, "--log-level", "debug")
-	tab := pagetest.Open(t, page.URL, "WebSocket connection to") // those that fail
+	tab := pagetest.Open(t, page.URL, "WebSocket connection to") // the failed ones
 	ask := func(protocols ...string) string {
 		list, err := json.Marshal(protocols)
 		if err != nil {

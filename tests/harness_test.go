@@ -108,7 +108,7 @@ func (a *agent) count(workflow string, more int) int {
 	return a.sent[workflow]
 }
 
-// stalls waits until nobody takes a workflow's actions any more.
+// stalls waits until a workflow's actions are not taken any more.
 func (a *agent) stalls(workflows ...string) {
 	a.t.Helper()
 	const still = 3 * time.Second // a busy machine holds an agent up too
@@ -258,7 +258,7 @@ func (g *gateway) end(workflow string) (end actors.SessionStopped) {
 	return end
 }
 
-// drain drains, and fails the test if somebody has to be killed for that.
+// drain drains, and fails the test if a session has to be killed for that.
 func (g *gateway) drain() *actors.Report {
 	g.t.Helper()
 	report, err := g.supervisor.Drain(context.Background(), actors.Drain{Deadline: time.Now().Add(limit)})
@@ -315,7 +315,7 @@ func (c *guest) begun() *guest {
 	return c
 }
 
-// over receives until the session ends, and returns what the client was told.
+// over receives until the session ends, and returns the close frame that the client got.
 func (c *guest) over() *client.CloseError {
 	for {
 		if err := c.next(); err != nil {
@@ -348,7 +348,7 @@ func wantEnd(t testing.TB, end actors.SessionStopped, want actors.Outcome) {
 	}
 }
 
-// goodOnes are clients that run one workflow after another, and for whom everything must go well.
+// goodOnes are clients that run one workflow after another, and for which everything must go well.
 type goodOnes struct {
 	t       testing.TB
 	over    chan struct{}

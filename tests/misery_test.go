@@ -29,9 +29,9 @@ var short = actors.Options{StopTimeout: 2 * time.Second, CloseTimeout: 500 * tim
 // bad is the workflow of a session that goes wrong.
 const bad = "bad"
 
-// beside makes misery beside others, who must notice nothing: they run one workflow after another,
-// while it lasts and after it. Then the gateway drains, by which whoever still misbehaves has to be
-// cancelled and cut in time, and nobody killed. misery may return what is to be checked after that.
+// beside makes misery beside others, which must notice nothing: they run one workflow after another,
+// while it lasts and after it. Then the gateway drains, by which each client that still misbehaves has to be
+// cancelled and cut in time, and none killed. misery may return what is to be checked after that.
 func beside(t *testing.T, agent scripted.Misbehaviour, misery func(t *testing.T, g *gateway) (after func())) {
 	t.Helper()
 	a := newAgent(t, scripted.Options{
@@ -171,7 +171,7 @@ func TestAClientThatGoesWrong(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		wrong   func(c *peer)
-		code    int // 0: any, for who can't be told what is wrong
+		code    int // 0: any, for a client that can't get a close frame
 		outcome actors.Outcome
 	}{
 		{"is reset", func(c *peer) { c.reset() }, 0, actors.ClientGone},

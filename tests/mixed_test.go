@@ -41,7 +41,7 @@ const (
 	kindWatch    = "watch"    // a gRPC stream
 )
 
-// What a connection does when it is told to stop.
+// What a connection does when it is asked to stop.
 const (
 	behaves = "behaves"
 	hangs   = "hangs"  // heeds nothing until it is cut
@@ -113,7 +113,7 @@ func TestOneDrainEndsConnectionsOfEveryKind(t *testing.T) {
 		`lastcall_drains_total{result="killed",scope="all"}`:                  1,
 		`lastcall_sessions_ended_total{code="1001",outcome="drained"}`:        73,
 		`lastcall_sessions_ended_total{code="1001",outcome="cancelled"}`:      1,
-		`lastcall_sessions_ended_total{code="none",outcome="drained"}`:        3 * 73, // a handler tells no code
+		`lastcall_sessions_ended_total{code="none",outcome="drained"}`:        3 * 73, // a handler reports no code
 		`lastcall_sessions_ended_total{code="1011",outcome="failed"}`:         1,
 		`lastcall_sessions_ended_total{code="none",outcome="failed"}`:         3,
 		`lastcall_sessions_ended_total{code="none",outcome="killed"}`:         3,
@@ -536,7 +536,7 @@ func (m *mixed) wantEvents(report *actors.Report) {
 	m.wantBatches()
 }
 
-// wantBatches: sessions are told 50 at a time, and the last of the six batches half a second after the first.
+// wantBatches: sessions are asked 50 at a time, and the last of the six batches half a second after the first.
 func (m *mixed) wantBatches() {
 	m.t.Helper()
 	for _, progress := range eventsOf[actors.DrainProgress](m) {

@@ -54,7 +54,7 @@ func TestADrainDeliversTheAgentsLastWordsBeforeTheCloseFrame(t *testing.T) {
 	}
 }
 
-// wantWords: after the first checkpoint come those that follow the stop, and then the last one.
+// wantWords: after the first checkpoint come the ones after the stop, and then the last one.
 func wantWords(t *testing.T, c *guest, words int) {
 	if len(c.actions) != 1+words+1 {
 		t.Errorf("%s received %d actions, want %d", c.workflow, len(c.actions), 1+words+1)

@@ -11,7 +11,7 @@ import (
 )
 
 // peer is a client that speaks WebSocket by hand, to be able to speak it badly. It reads nothing
-// unless told to.
+// unless asked to.
 type peer struct {
 	g *gateway
 	*net.TCPConn

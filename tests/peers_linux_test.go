@@ -129,7 +129,7 @@ func (p *process) patient(workflow string) *traveller {
 }
 
 // The workflows can't finish within the grace without their agent: the drain doesn't wait for them, and
-// their clients are told why.
+// their clients get the reason.
 func agentKilledInDrain(t *testing.T, binary string) {
 	t.Parallel()
 	agent, address := startScripted(t, binary, "127.0.0.1:0")

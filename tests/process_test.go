@@ -62,7 +62,7 @@ func drain500Clients(t *testing.T, binary string) {
 	}
 
 	took := p.drain(syscall.SIGTERM, 0)
-	if took > 8*time.Second { // the stop timeout is 10s: nobody ran into it
+	if took > 8*time.Second { // the stop timeout is 10s: no session ran into it
 		t.Errorf("the process took %v to stop", took)
 	}
 	for _, talk := range talks {
@@ -142,7 +142,7 @@ func delayAndGrace(t *testing.T, binary string) {
 
 // stubbornAgent sends more than a client takes that doesn't read, and waits. It never acknowledges
 // a stop of the workflow "stubborn agent". The channels tell of workflows that it has begun, and of
-// those that it was told to stop.
+// those that it was asked to stop.
 func stubbornAgent(t *testing.T) (address string, begun, stopped <-chan string) {
 	starts, stops := make(chan string, 2), make(chan string, 2)
 	address = startAgent(t, scripted.Options{
@@ -188,7 +188,7 @@ func secondSignal(t *testing.T, binary string) {
 		wait(t, begun, "a workflow's begin")
 	}
 	p.signal(syscall.SIGTERM)
-	for range 2 { // both agents were told to stop, and none of the sessions can end
+	for range 2 { // both agents were asked to stop, and none of the sessions can end
 		wait(t, stopped, "a stopWorkflow")
 	}
 
@@ -233,7 +233,7 @@ func (p *process) stall() {
 	wantStatus(p.t, "http://"+p.address()+"/", http.StatusNotFound) // that connection was accepted later
 }
 
-// Anybody who can reach the port can make such requests.
+// Any client that reaches the port can make such requests.
 func stalledRequests(t *testing.T, binary string) {
 	p := startServe(t, binary, "--shutdown-timeout", "25s")
 	waiting := p.talk("")
@@ -371,7 +371,7 @@ func startAgent(t *testing.T, options scripted.Options) (address string) {
 	return listener.Addr().String()
 }
 
-// freePort is one that nobody listens on yet.
+// freePort is a port without a listener.
 func freePort(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -511,7 +511,7 @@ func (p *process) exit(within time.Duration) (code int) {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// drain tells how long the process took to exit after a signal.
+// drain returns how long the process took to exit after a signal.
 func (p *process) drain(s syscall.Signal, wantCode int) time.Duration {
 	p.t.Helper()
 	begun := time.Now()

@@ -209,7 +209,7 @@ func runProxy(t *testing.T, cmd *exec.Cmd, front string) {
 	})
 }
 
-// arrivals are clients that come at a constant rate, and stay until they are told to go.
+// arrivals are clients that come at a constant rate, and stay until they are closed.
 type arrivals struct {
 	t       *testing.T
 	url     string
@@ -285,7 +285,7 @@ func (a *arrivals) stop() {
 	a.coming.Wait()
 }
 
-// wantAllTold wants all of them to have been let in, and told 1001.
+// wantAllTold wants all of them to have been admitted, and closed with 1001.
 func (a *arrivals) wantAllTold() {
 	a.t.Helper()
 	a.staying.Wait()

@@ -14,7 +14,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/agentpool"
 )
 
-// puppet is an agent that sends what a test tells it to, and keeps what it receives.
+// puppet is an agent that sends what a test says, and keeps what it receives.
 type puppet struct {
 	dap.UnimplementedDuoWorkflowServer
 	t       *testing.T

@@ -16,7 +16,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
-// Clients that arrive while the drain begins are told to come back, all of them: the one that was
+// Clients that arrive while the drain begins get an answer that says to come back, all of them: the one that was
 // admitted a moment before the drain, and the one that came a moment after.
 func TestNobodySlipsThroughWhileTheDrainBegins(t *testing.T) {
 	const rounds, clients = 60, 20
@@ -33,7 +33,7 @@ func TestNobodySlipsThroughWhileTheDrainBegins(t *testing.T) {
 				ends <- g.visit(fmt.Sprintf("w%d-%d", round, i), inside)
 			})
 		}
-		for range rand.N(clients) { // all who come may be inside when the drain begins, or none
+		for range rand.N(clients) { // all clients may be inside when the drain begins, or none
 			wait(t, inside, "clients")
 		}
 		report := g.drain()
@@ -101,7 +101,7 @@ func whatHappened(err error) string {
 		return sentAway
 	case errors.As(err, &closed):
 		return ""
-	// A listener that closes resets the connections that nobody has accepted; a write then sees EPIPE.
+	// A listener that closes resets the connections that were not accepted; a write then sees EPIPE.
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return nobodyThere
 	}

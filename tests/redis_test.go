@@ -116,7 +116,7 @@ func (s *redisServer) leases() int64 {
 // leaseKey is where an operator finds a workflow's lease.
 func leaseKey(workflow string) string { return "lastcall:lease:" + workflow }
 
-// left is how long a workflow's lease is held at least, if nobody renews it.
+// left is how long a workflow's lease is held at least, without a renewal.
 func (s *redisServer) left(workflow string) time.Duration {
 	s.t.Helper()
 	return time.Duration(s.number("PTTL", leaseKey(workflow))) * time.Millisecond
@@ -142,7 +142,7 @@ const awayTTL = 2 * time.Second
 
 func newStoreAway(t *testing.T, binary, failure string) *storeAway {
 	t.Helper()
-	agent := newWitness(t, 10*time.Millisecond, journey(0)) // nobody answers
+	agent := newWitness(t, 10*time.Millisecond, journey(0)) // no client answers
 	redis := startRedis(t)
 	s := &storeAway{
 		t:     t,

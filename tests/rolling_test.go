@@ -43,7 +43,7 @@ func rollingRestart(t *testing.T, binary string) {
 	}
 	instances := []*process{serve(), serve()}
 	b := newBalancer(t, instances...)
-	gate := make(chan struct{}) // nobody finishes before the last restart
+	gate := make(chan struct{}) // no client finishes before the last restart
 	var all []*traveller
 	for i := range workflows {
 		all = append(all, travel(t, b.url(), fmt.Sprint("workflow-", i), gate, 0))
@@ -76,7 +76,7 @@ func rollingRestart(t *testing.T, binary string) {
 		if n := report.Totals[actors.Drained]; n == 0 || n != len(report.Sessions) {
 			t.Errorf("the drain ended %d sessions with %v, want all drained", len(report.Sessions), report.Totals)
 		}
-		// A fast machine has the instance back before all clients have come back, who then see fewer
+		// A fast machine has the instance back before all clients have come back, which then see fewer
 		// drains.
 		eventually(t, "all workflows run elsewhere", func() bool { return agent.runs(all) })
 		instances[i] = serve()

@@ -77,7 +77,7 @@ func (h holdings) String() string {
 	return fmt.Sprintf("%.1f MiB, %d goroutines, %d descriptors", float64(h.heap)/(1<<20), h.goroutines, h.descriptors)
 }
 
-// above tells what has grown: goroutines and descriptors by a few, of what the runtime and the pools keep
+// above reports what has grown: goroutines and descriptors by a few, of what the runtime and the pools keep
 // or have let go of, memory by less than a thousand leaked sessions would.
 func (h holdings) above(warm holdings) string {
 	switch {

@@ -32,10 +32,10 @@ import (
 	"github.com/lastcall-go/lastcall/transport/tracktool"
 )
 
-// hidden is in everything that must not be told: tokens, headers, and paths of URLs.
+// hidden is in everything that must not be shown: tokens, headers, and paths of URLs.
 const hidden = "s3cr3t"
 
-// What the agent asks of those who run tools here, and of the client.
+// What the agent asks of the tools here, and of the client.
 var (
 	askAPI     = scripted.Ask(&dap.Action{Action: &dap.Action_RunHTTPRequest{RunHTTPRequest: &dap.RunHTTPRequest{Method: "GET", Path: "/api/v4/user"}}})
 	askTrack   = scripted.Ask(&dap.Action{Action: &dap.Action_TrackLlmCallForSelfHosted{TrackLlmCallForSelfHosted: &dap.TrackLlmCallForSelfHosted{WorkflowID: "w1", FeatureQualifiedName: "chat"}}})
@@ -57,9 +57,9 @@ type backends struct {
 
 	hangs  func(what string) bool // "API", "MCP connect", "MCP call", "MCP close", "tracking"
 	hung   chan string
-	freed  chan struct{} // closed when the test is over: whoever hangs harder than its context lets go
+	freed  chan struct{} // closed when the test is over: what hangs harder than its context lets go
 	mu     sync.Mutex
-	tokens map[string]int // what was brought, by who was asked
+	tokens map[string]int // what was brought, by server
 	ended  []time.Time    // of MCP sessions, by DELETE
 }
 
@@ -105,7 +105,7 @@ func newBackends(t *testing.T, hanging ...string) *backends {
 	return b
 }
 
-// hang never answers, not even when nobody waits any more.
+// hang never answers, not even when no call waits any more.
 func (b *backends) hang(what string) {
 	b.hung <- what
 	<-b.freed
@@ -188,7 +188,7 @@ type authorizedBy func(*http.Request) (*grant.Grant, error)
 
 func (a authorizedBy) Authorize(r *http.Request) (*grant.Grant, error) { return a(r) }
 
-// toolGateway is a gateway whose sessions have all three tools. All that it tells is kept.
+// toolGateway is a gateway whose sessions have all three tools. All that it reports is kept.
 type toolGateway struct {
 	*gateway
 	mu   sync.Mutex
@@ -247,7 +247,7 @@ func (g *toolGateway) join(workflow string) *guest {
 	return &guest{Conn: conn, g: g.gateway, workflow: workflow}
 }
 
-// silent wants no secret in anything that was told: the events, the report, the close reason, what
+// silent wants no secret in any output: the events, the report, the close reason, what
 // the agent was answered and what the client saw.
 func (g *toolGateway) silent(report *actors.Report, guests ...*guest) {
 	g.t.Helper()
@@ -370,7 +370,7 @@ func TestToolsAnswerTheAgentAndTheClientSeesNothing(t *testing.T) {
 	g.silent(g.drain(), c)
 }
 
-// A call that is under way when the drain comes is cut, and answered once, before the agent is told
+// A call that is under way when the drain comes is cut, and answered once, before the agent is asked
 // to stop. Who hangs can't make the drain wait for more than the close timeout and the tools' second.
 func TestADrainAnswersTheCallsThatItCuts(t *testing.T) {
 	t.Parallel()

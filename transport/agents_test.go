@@ -42,7 +42,7 @@ func TestTheClientsRequestIDReachesTheAgent(t *testing.T) {
 	}
 }
 
-// The client of an agent that can never be reached must not be told to come back.
+// The client of an agent that can never be reached must not be asked to come back.
 func TestAGrantedAgentThatIsNoTargetIsAnInternalError(t *testing.T) {
 	for _, address := range []string{"grpc://agent:1", "http://agent", "ipv4:agent:1"} {
 		inGateway(t, setting{agent: waits, handler: granting(grant.Grant{Agent: grant.Target{Address: address}})}, func(t *testing.T, g *gateway) {

@@ -44,7 +44,7 @@ const (
 	maxLengths = "\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff" + mask
 )
 
-// The library answers such a client by itself, and tells it why. The session's end is told as that.
+// The library answers such a client by itself, with the reason. The session's end is reported so.
 func TestABreachOfTheProtocolIsABadInputOfTheClients(t *testing.T) {
 	for frame, reason := range map[string]string{
 		badOpcode:  "received unknown opcode",

@@ -43,5 +43,5 @@ func Example() {
 	defer stop()
 	<-terminated.Done()
 	report, err := supervisor.Drain(context.Background(), actors.Drain{}) // 25 s at most
-	log.Println(report.Totals, err)                                       // err names who had to be killed
+	log.Println(report.Totals, err)                                       // err names the killed sessions
 }

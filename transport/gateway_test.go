@@ -35,7 +35,7 @@ type gateway struct {
 	agents     memory
 	pool       *agentpool.Pool
 	stopped    chan actors.SessionStopped
-	killed     error // of a drain at whose deadline somebody has to be there
+	killed     error // of a drain at whose deadline a session is left
 
 	mu     sync.Mutex
 	events []scripted.Event

@@ -43,14 +43,14 @@ type authorizer func(*http.Request) (*grant.Grant, error)
 
 func (a authorizer) Authorize(r *http.Request) (*grant.Grant, error) { return a(r) }
 
-// granting gives everybody the same.
+// granting gives each request the same grant.
 func granting(g grant.Grant) func(*transport.Handler) {
 	return func(h *transport.Handler) {
 		h.Authorizer = authorizer(func(*http.Request) (*grant.Grant, error) { return &g, nil })
 	}
 }
 
-// refusing gives nobody anything.
+// refusing refuses each request.
 func refusing(err error) func(*transport.Handler) {
 	return func(h *transport.Handler) {
 		h.Authorizer = authorizer(func(*http.Request) (*grant.Grant, error) { return nil, err })
@@ -132,7 +132,7 @@ func TestAnAuthorizationThatFailsTellsTheClientNothingAndTheLogOnce(t *testing.T
 	}{
 		{errors.New(internal), 502, true},
 		{fmt.Errorf(internal+": %w", context.DeadlineExceeded), 504, true},
-		{fmt.Errorf(internal+": %w", context.Canceled), 502, false}, // who asked has gone
+		{fmt.Errorf(internal+": %w", context.Canceled), 502, false}, // the client has gone
 	} {
 		log := &records{}
 		handler := func(h *transport.Handler) {
@@ -377,7 +377,7 @@ func TestAnotherSitesPageIsLetInWhereItIsNamed(t *testing.T) {
 	})
 }
 
-// slowRelease is a store that takes its time to release: who is told before that comes too early.
+// slowRelease is a store that takes its time to release: a close frame before that is too early.
 type slowRelease struct{ relay.Leaser }
 
 func (s slowRelease) Acquire(ctx context.Context, workflow string, lost func(error)) (relay.Lease, error) {
@@ -627,7 +627,7 @@ func TestGoodInputIsNotCounted(t *testing.T) {
 	})
 }
 
-// A form on any page can post; only the origin tells.
+// A form on any page can post; only the origin shows it.
 func TestAnotherSitesPageCannotStartARun(t *testing.T) {
 	allow := func(h *transport.Handler) { h.AllowOrigins = []string{"*.friend.example"} }
 	for origin, want := range map[string]int{
@@ -659,7 +659,7 @@ func TestAnotherSitesPageCannotStartARun(t *testing.T) {
 	}
 }
 
-// Who sends its body slowly takes nobody's place.
+// A client that sends its body slowly takes no place of another.
 func TestARunTakesItsPlaceOnceItsBodyIsRead(t *testing.T) {
 	inGateway(t, setting{limits: actors.Options{MaxSessions: 1}, agent: scripted.Options{Steps: []scripted.Step{}}}, func(t *testing.T, g *gateway) {
 		body, writer := io.Pipe()

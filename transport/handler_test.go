@@ -130,7 +130,7 @@ func (lies) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 func (u unwraps) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
-// A client gets an answer, and the log tells what to do.
+// A client gets an answer, and the log says what to do.
 func TestAMiddlewareThatHidesHijackIsTold(t *testing.T) {
 	for name, wrap := range map[string]func(http.ResponseWriter) http.ResponseWriter{
 		"hides": func(w http.ResponseWriter) http.ResponseWriter { return hides{w} },

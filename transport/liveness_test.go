@@ -39,7 +39,7 @@ func TestTheGatewayPingsEvery20Seconds(t *testing.T) {
 
 func TestAClientWithoutASignOfLifeFor30SecondsIsDead(t *testing.T) {
 	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
-		g.start() // and nobody reads: no ping is answered
+		g.start() // and does not read: no ping is answered
 		began := time.Now()
 		end := <-g.stopped
 		if took := time.Since(began); took != 30*time.Second {
@@ -120,7 +120,7 @@ func TestAWriteThatTakesOver60SecondsIsDead(t *testing.T) {
 		return scripted.Misbehaviour{Flood: scripted.Flood{Messages: 100, Size: 32 << 10}}
 	}
 	inGateway(t, setting{agent: scripted.Options{Misbehave: floods}}, func(t *testing.T, g *gateway) {
-		ws := g.start() // and nobody reads
+		ws := g.start() // and does not read
 		began := time.Now()
 		for range 5 {
 			time.Sleep(10 * time.Second)
@@ -183,7 +183,7 @@ func (c slow) Read(p []byte) (int, error) {
 func TestTheCloseTimeoutCutsAClientThatDoesNotAnswerTheCloseFrame(t *testing.T) {
 	limits := actors.Options{CloseTimeout: time.Second}
 	inGateway(t, setting{limits: limits, agent: waits}, func(t *testing.T, g *gateway) {
-		g.start() // and nobody reads
+		g.start() // and does not read
 		began := time.Now()
 		report, err := g.supervisor.Drain(context.Background(), actors.Drain{})
 		if err != nil || report.Totals[actors.Drained] != 1 {
@@ -197,7 +197,7 @@ func TestTheCloseTimeoutCutsAClientThatDoesNotAnswerTheCloseFrame(t *testing.T) 
 
 func TestTheDeadlineCutsACloseHandshakeAtOnce(t *testing.T) {
 	inGateway(t, setting{agent: waits}, func(t *testing.T, g *gateway) {
-		g.start() // and nobody reads
+		g.start() // and does not read
 		began := time.Now()
 		// Two seconds into the handshake, which would take five.
 		_, err := g.supervisor.Drain(context.Background(), actors.Drain{Deadline: began.Add(2 * time.Second)})

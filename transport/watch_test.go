@@ -26,7 +26,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
-// refusals counts what a handler tells of requests that become no session.
+// refusals counts a handler's refusals, by reason.
 type refusals struct {
 	mu    sync.Mutex
 	count map[httpsession.Refusal]int
@@ -50,7 +50,7 @@ func (r *refusals) want(t *testing.T, want map[httpsession.Refusal]int) {
 	}
 }
 
-// Each request that becomes no session is told once, by its reason.
+// Each request that becomes no session is reported once, by its reason.
 func TestEveryRefusalIsTold(t *testing.T) {
 	ada := func(*http.Request) (*grant.Grant, error) { return &grant.Grant{Principal: "ada"}, nil }
 	tests := map[httpsession.Refusal]struct {

@@ -156,7 +156,7 @@ func TestABrokenPromiseOfASessionFailsItsTest(t *testing.T) {
 	}
 }
 
-// A lease that is released when the client has been told.
+// A lease that is released after the client's close frame.
 func TestALeaseThatIsReleasedTooLateFailsItsTest(t *testing.T) {
 	wantFailed(t, "the client was told before the lease was released", func(supervisor *actorstest.Supervisor) {
 		s := supervisor.Session()
@@ -277,7 +277,7 @@ func TestEachMethodCanPanic(t *testing.T) {
 	}
 }
 
-// A service that isn't told, and one that is out of time.
+// A service that isn't asked to stop, and one that is out of time.
 func TestAServiceDoesAsItIsScripted(t *testing.T) {
 	actorstest.Run(t, actors.Options{}, func(t *testing.T, s *actorstest.Supervisor) {
 		j, broken := s.Journal(), errors.New("broken")

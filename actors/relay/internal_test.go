@@ -51,7 +51,7 @@ func (s stillStream) Receive() (Message, error) {
 	return Message{}, io.EOF
 }
 
-// A defect of the session itself is a panic like any other: it is told, has its stack in the log,
+// A defect of the session itself is a panic like any other: it is reported, has its stack in the log,
 // and ends the session once. Where even that panics, the session is cut.
 func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -11,7 +11,7 @@ import (
 // clientsOwn is the close code of a client that leaves by itself: no session ends with it otherwise.
 const clientsOwn = 4001
 
-// events are all that can happen to a session, in every variant that the lifecycle tells apart.
+// events are all that can happen to a session, in every variant that the lifecycle distinguishes.
 // They are offered in every state, whether or not it makes sense there.
 var events = func() []event {
 	drained := ending{outcome: actors.Drained, code: actors.CloseGoingAway, reason: actors.DefaultReason}
@@ -209,7 +209,7 @@ func TestTheKillEndsEveryState(t *testing.T) {
 }
 
 // Without a kill, the timer that is armed is enough, though neither the client nor the agent ever does
-// anything again: nobody is waited for for ever.
+// anything again: no wait is for ever.
 func TestTheArmedTimerEndsEveryState(t *testing.T) {
 	for state := range walkAll(t, func(lifecycle, event, lifecycle, []effect) {}) {
 		if state.phase == actors.PhaseServing && !state.grace {

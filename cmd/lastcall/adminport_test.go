@@ -96,7 +96,7 @@ func withTokens(t *testing.T, more ...string) (token string, args []string) {
 	return token, append([]string{"--auth", "tokens", "--auth-tokens", file}, more...)
 }
 
-// Where others reach the admin port, only health is for everybody, whatever name they give the host.
+// Where others reach the admin port, only health is open to all, whatever name they give the host.
 func TestTheAdminPortAsksWhoItIsWhereOthersReachIt(t *testing.T) {
 	token, args := withTokens(t, "--admin", "0.0.0.0:0")
 	a := adminPortOf(startServe(t, "no daemon", args...), nil)
@@ -168,7 +168,7 @@ func TestTheAdminPortIsEncryptedWhereOthersReachIt(t *testing.T) {
 	}
 }
 
-// Where only this machine reaches it, it asks nobody who they are, but for a local name.
+// Where only this machine reaches it, it asks for no token, only for a local name.
 func TestTheAdminPortOfALoopbackAddressIsOpenUnderALocalName(t *testing.T) {
 	authority := newCerts(t)
 	cert, key := authority.files(t, 5)

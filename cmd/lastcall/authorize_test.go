@@ -235,7 +235,7 @@ func TestTokenPrintsTheLineAndTheTokenApart(t *testing.T) {
 	wantUsageError(t, "<name>", "token")
 }
 
-// owner is somebody with a token.
+// owner is a user with a token.
 func owner(t *testing.T, name string) (token, line string) {
 	t.Helper()
 	token, line, err := auth.NewToken(name)
@@ -280,7 +280,7 @@ func TestTokensEndToEnd(t *testing.T) {
 	if failed := p.record("not read again, what was read before stays in force"); !strings.Contains(failed["error"].(string), "line 2") {
 		t.Errorf("the log says %v", failed)
 	}
-	p.wantStatus(ada, 429) // who has a token still, and two sessions
+	p.wantStatus(ada, 429) // she has a token still, and two sessions
 	p.wantStatus(bob, 101)
 	p.wantStatus(eve, 401)
 
@@ -509,7 +509,7 @@ func (c *certs) replace(t *testing.T, certFile, keyFile string, serial int64) {
 	}
 }
 
-// client trusts the authority, and tells the serial number of the certificate that it saw.
+// client trusts the authority, and returns the serial number of the certificate that it saw.
 func (c *certs) client(serial *int64) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(c.ca)

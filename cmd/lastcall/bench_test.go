@@ -237,7 +237,7 @@ func TestBenchCountsRefusedSessions(t *testing.T) {
 	}
 }
 
-// A gateway that is somebody's is drained where that was asked for, and left as it was found.
+// A running gateway is drained where that was asked for, and left as it was found.
 func TestBenchDrainsAGivenGatewayAndResumesIt(t *testing.T) {
 	p := startServe(t, "no daemon", "--agent", agentOfBench(t))
 	var looks, resumed atomic.Int32
@@ -303,7 +303,7 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// What was measured until then is told.
+// What was measured until then is shown.
 func TestBenchOfAGatewayThatDies(t *testing.T) {
 	b := &benching{t: t}
 	b.onPhase = func(line string) {

@@ -184,13 +184,13 @@ func wantInScript(t *testing.T, shell, script string, command *kong.Node) {
 }
 
 // interactiveShell is how a shell is started that takes keys, and what it runs first: a lastcall that
-// shows its arguments, and a prompt that tells when it is ready.
+// shows its arguments, and a prompt that shows when it is ready.
 type interactiveShell struct {
 	args []string
 	rc   string
 }
 
-// rcName is where zsh looks for what to run first. The others are told.
+// rcName is where zsh looks for what to run first. The others get a flag.
 const rcName = ".zshrc"
 
 func interactiveShells() map[string]interactiveShell {
@@ -210,7 +210,7 @@ func interactiveShells() map[string]interactiveShell {
 	}
 }
 
-// What a user gets who types this, with the tabulator key, on a terminal.
+// What a user gets for typing this, with the tabulator key, on a terminal.
 func TestShellsCompleteWhatIsTyped(t *testing.T) {
 	for name, shell := range interactiveShells() {
 		if _, err := exec.LookPath(name); err != nil {

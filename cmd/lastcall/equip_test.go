@@ -82,7 +82,7 @@ func startTracker(t *testing.T) string {
 }
 
 // A whole gateway with all that an endpoint can grant: the agent is answered by the API, the MCP
-// server and the tracking service, the client sees nothing of that, and nothing tells a token.
+// server and the tracking service, the client sees nothing of that, and nothing shows a token.
 func TestToolsEndToEnd(t *testing.T) {
 	const mcpToken = "mcp-s3cret"
 	server := mcp.NewServer(&mcp.Implementation{Name: "files", Version: "1"}, nil)

@@ -67,7 +67,7 @@ func TestALeaseStoreThatCantBeReachedIsAWarning(t *testing.T) {
 	}
 }
 
-// storeShown is what the admin port tells of a lease store.
+// storeShown is what the admin port shows of a lease store.
 type storeShown struct {
 	Ready  int // status
 	Why    string

@@ -64,7 +64,7 @@ func TestMain(m *testing.M) {
 }
 
 // runWithAgent runs a gateway in whose process its agent lives. The agent ends its streams only
-// when it is told to stop itself: never because their sessions ask it to.
+// when it is asked to stop itself: never because their sessions ask it to.
 func runWithAgent(args []string, std streams, stage actors.Stage) int {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -116,7 +116,7 @@ func (w waitingLog) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// stuckLog takes no more once it was told of a signal.
+// stuckLog takes no more once a signal was logged.
 type stuckLog struct{ io.Writer }
 
 func (s stuckLog) Write(p []byte) (int, error) {
@@ -127,7 +127,7 @@ func (s stuckLog) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// A daemon that holds a session and is told together with the sessions ends it at once.
+// A daemon that holds a session and is asked to stop together with the sessions ends it at once.
 func TestDaemonWithSessionsStopsWithThem(t *testing.T) {
 	p := startServe(t, "agent daemon with sessions", "--stop-timeout", "3s")
 	end := p.session("w1")
@@ -142,7 +142,7 @@ func TestDaemonWithSessionsStopsWithThem(t *testing.T) {
 	}
 }
 
-// The shutdown that waited: the session waits for the daemon, and the daemon is told after it.
+// The shutdown that waited: the session waits for the daemon, and the daemon is asked after it.
 func TestDaemonInTheWrongStageCostsTheStopTimeout(t *testing.T) {
 	p := startServe(t, "agent daemon after sessions", "--stop-timeout", "3s")
 	end := p.session("w1")
@@ -209,7 +209,7 @@ func TestServiceThatNeverStopsIsGivenUpAtTheDeadline(t *testing.T) {
 	}
 }
 
-// The third signal needs nobody's help, not even the log's.
+// The third signal depends on nothing, not even on the log.
 func TestThirdSignalExitsAtOnce(t *testing.T) {
 	p := startServe(t, "stuck log", "--drain-delay", "9s")
 	p.signal(syscall.SIGTERM)
@@ -376,7 +376,7 @@ func (p *process) exit(within time.Duration) (code int) {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// drain tells how long the process took to stop.
+// drain returns how long the process took to stop.
 func (p *process) drain(s syscall.Signal, wantCode int) time.Duration {
 	p.t.Helper()
 	begun := time.Now()
@@ -387,7 +387,7 @@ func (p *process) drain(s syscall.Signal, wantCode int) time.Duration {
 	return time.Since(begun)
 }
 
-// session begins a workflow, waits until it is under way, and reads on. The channel tells how it
+// session begins a workflow, waits until it is under way, and reads on. The channel says how it
 // ends.
 func (p *process) session(workflow string) <-chan error {
 	p.t.Helper()
@@ -404,7 +404,7 @@ func (p *process) session(workflow string) <-chan error {
 	return endOf(ctx, conn)
 }
 
-// endOf reads on, and tells how a session ends.
+// endOf reads on, and returns how a session ends.
 func endOf(ctx context.Context, conn *client.Conn) <-chan error {
 	end := make(chan error, 1)
 	go func() {

@@ -220,7 +220,7 @@ func TestBarsAreAsWideAsTheTerminal(t *testing.T) {
 		if err := errors.Join(err, terminal.Close()); err != nil {
 			t.Fatal(err)
 		}
-		text, _ := io.ReadAll(master) // ends with an error, since nobody holds the other end
+		text, _ := io.ReadAll(master) // ends with an error, since no process holds the other end
 		_ = master.Close()
 		bar := regexp.MustCompile(`(?m)^up to [^\r]*`).FindString(string(text))
 		if got := utf8.RuneCountInString(bar); got != test.want {

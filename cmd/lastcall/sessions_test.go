@@ -103,7 +103,7 @@ func TestSessionsObeyNobodysEscapes(t *testing.T) {
 	}
 }
 
-// startAdmin runs a command that goes on until it is told to end, and returns its exit code then.
+// startAdmin runs a command that goes on until it is asked to end, and returns its exit code then.
 func startAdmin(t *testing.T, std streams, args ...string) (end func() int, ended <-chan int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -106,7 +106,7 @@ func TestPassedSocketsThatAreAmbiguousAreAUsageError(t *testing.T) {
 	}
 }
 
-// What fails after the sockets were taken is told in one line too.
+// What fails after the sockets were taken is one line too.
 func TestAUsageErrorWithPassedSocketsIsOneLine(t *testing.T) {
 	file, _ := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	p := startPassing(t, []*os.File{file}, "sessions", "--admin", "127.0.0.1:0", "--tls-cert", "missing", "--tls-key", "missing")
@@ -119,11 +119,11 @@ func TestAUsageErrorWithPassedSocketsIsOneLine(t *testing.T) {
 type visitors struct {
 	url    string
 	stop   chan struct{}
-	coming sync.WaitGroup // until nobody comes any more, and all are connected or refused
+	coming sync.WaitGroup // until no client comes any more, and all are connected or refused
 	there  sync.WaitGroup // until all have left
 	mu     sync.Mutex
 	ends   map[string]error // by workflow
-	last   string           // who came last
+	last   string           // the client that came last
 }
 
 func visit(url string, every time.Duration) *visitors {
@@ -170,15 +170,15 @@ func (v *visitors) stay(workflow string) error {
 	return err
 }
 
-// lastYet is who came last until now.
+// lastYet is the client that came last until now.
 func (v *visitors) lastYet() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.last
 }
 
-// What socket activation is for: one process drains, the next takes over, and nobody who connects
-// meanwhile is refused, reset or told to come back. They wait.
+// What socket activation is for: one process drains, the next takes over, and no client that connects
+// meanwhile is refused, reset or refused. They wait.
 func TestARestartBehindASocketRefusesNobody(t *testing.T) {
 	file, _ := systemdtest.Socket(t, "tcp", "127.0.0.1:0")
 	serve := func(grace string) *process {
@@ -228,7 +228,7 @@ func (p *process) served(kind func(workflow string) bool) (names []string) {
 	return names
 }
 
-// notices collects what a service manager is told until the socket is closed.
+// notices collects what a service manager gets until the socket is closed.
 func notices(conn *net.UnixConn) (all func() []systemdtest.Notice) {
 	var heard []systemdtest.Notice
 	ended := make(chan struct{})
@@ -250,7 +250,7 @@ func notices(conn *net.UnixConn) (all func() []systemdtest.Notice) {
 	}
 }
 
-// systemd is told when sessions can come, how the end goes, and all the while that there is life.
+// systemd learns when sessions can come, how the end goes, and all the while that there is life.
 func TestSystemdIsToldOfALife(t *testing.T) {
 	conn := systemdtest.NotifySocket(t, filepath.Join(t.TempDir(), "notify"))
 	file, at := systemdtest.Socket(t, "tcp", "127.0.0.1:0")

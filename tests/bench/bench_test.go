@@ -141,7 +141,7 @@ func BenchmarkAfterLargeMessage(b *testing.B) {
 }
 
 // BenchmarkDrain drains responsive sessions: how long it takes until the last has stopped, what that costs of
-// the gateway's CPU, and whether each client was told.
+// the gateway's CPU, and whether each client got a close frame.
 func BenchmarkDrain(b *testing.B) {
 	sessions := scaled(8000)
 	for _, gateway := range relays {

@@ -86,7 +86,7 @@ func TestADrainTakesWhatItsRequestSays(t *testing.T) {
 				}
 				time.Sleep(time.Minute)
 				first.wantTold(t, "5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "5s client told 1001 new version")
-				second.wantTold(t, "5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "5s client told 1001 new version") // told after 3 s, to end within the same grace
+				second.wantTold(t, "5s agent got stopWorkflow WORKHORSE_SERVER_SHUTDOWN", "5s client told 1001 new version") // asked after 3 s, to end within the same grace
 			})
 		})
 	}
@@ -147,7 +147,7 @@ func TestASecondDrainBringsTheFirstForward(t *testing.T) {
 	})
 }
 
-// Shedding: those that a selection names are told, and nobody else hears of it.
+// Shedding: the selected sessions are asked to stop, and no other.
 func TestSheddingLeavesTheOthersUntouched(t *testing.T) {
 	for query, want := range map[string]string{
 		"sessions=2":                           "a b",
@@ -286,7 +286,7 @@ func TestADrainOfAPartIsRefusedWhileEverythingDrains(t *testing.T) {
 	})
 }
 
-// The drain that a process ends with is nobody's to touch.
+// The drain that a process ends with can't be changed.
 func TestAnEndingProcessIsLeftAlone(t *testing.T) {
 	in(t, admin.Options{}, func(t *testing.T, h *house) {
 		p := h.serve(&peer{workflow: "w1", stops: time.Hour})

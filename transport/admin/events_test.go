@@ -168,7 +168,7 @@ func (w *watcher) wantEnd() {
 	}
 }
 
-// tell has every watcher told something.
+// tell sends every watcher an event.
 func (h *house) tell(session string, err error) {
 	h.supervisor.Engine().BroadcastEvent(relay.ToolUnavailable{Session: session, Err: err})
 }
@@ -311,7 +311,7 @@ func TestAnEventIsEncodedOnceForAllAndNotAtAllForNobody(t *testing.T) {
 	})
 }
 
-// The slow reader misses some, is told how many, and holds nobody up.
+// The slow reader misses some events, learns how many, and delays nothing.
 func TestASlowReaderIsToldThatItLags(t *testing.T) {
 	const all = 3000
 	inServer(t, func(t *testing.T, s *served) {
@@ -389,7 +389,7 @@ func TestWhoTakesNothingForTenSecondsIsLetGo(t *testing.T) {
 
 func TestTheNumberOfReadersIsBounded(t *testing.T) {
 	inServer(t, func(t *testing.T, s *served) {
-		for round := range 2 { // who has gone gives the place back
+		for round := range 2 { // a client that has gone gives its place back
 			var all []*watcher
 			for range 64 {
 				all = append(all, s.watch())

@@ -166,7 +166,7 @@ func (h *house) start(p *peer) {
 	p.Join()
 }
 
-// wantTold checks what the ends were told.
+// wantTold checks what the ends got.
 func (p *peer) wantTold(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()

@@ -16,7 +16,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/grant"
 )
 
-// authorizer lets in whoever bears the token "s3cret", and answers some others differently.
+// authorizer admits the token "s3cret", and answers some others differently.
 type authorizer struct{ asked, shown []string }
 
 func (a *authorizer) Authorize(r *http.Request) (*grant.Grant, error) {

@@ -74,7 +74,7 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// agent is a DuoWorkflow service that tells who called and then waits for the end of the stream.
+// agent is a DuoWorkflow service that reports its callers and then waits for the end of the stream.
 type agent struct {
 	dap.UnimplementedDuoWorkflowServer
 }
@@ -513,7 +513,7 @@ func TestTheConnectionsCanBeEncrypted(t *testing.T) {
 	call := func(config *tls.Config) error { return calling(address, grant.Target{}, config) }
 	reached := "agent error: " + strings.ToUpper(codes.Unimplemented.String())
 	wantCloseError(t, call(&tls.Config{RootCAs: trusted}), 1011, reached)
-	wantCloseError(t, call(&tls.Config{}), 1001, "agent unavailable") // nobody vouches for it
+	wantCloseError(t, call(&tls.Config{}), 1001, "agent unavailable") // no authority signed it
 	wantCloseError(t, call(nil), 1001, "agent unavailable")           // plaintext
 
 	// The certificate is for 127.0.0.1 and example.com.

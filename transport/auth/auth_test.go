@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// canary is in everything that must not be told.
+// canary is in everything that must not be shown.
 const canary = "s3cr3t-c4n4ry"
 
 // base is a grant with something secret in each place that can hold it.

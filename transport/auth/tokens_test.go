@@ -172,7 +172,7 @@ func TestAReloadTakesEffectOrChangesNothing(t *testing.T) {
 	}
 }
 
-// A grant ends with its token: when that is removed, replaced, or somebody else's.
+// A grant ends with its token: when that is removed, replaced, or another user's.
 func TestATokenThatIsRemovedWithdrawsItsGrants(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "tokens"), line("ada", "a")+line("bob", "b")+line("carol", "c")+line("dave", "d"))
 	tokens, err := auth.OpenTokens(path, grant.Grant{})

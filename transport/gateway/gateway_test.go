@@ -191,7 +191,7 @@ func TestHurryMakesTheDeadlineNow(t *testing.T) {
 			s := serve(t, Options{Drain: admin.Defaults{Timeout: 10 * time.Minute, Delay: 5 * time.Minute}}, scripted.Checkpoint("begun"), scripted.Wait())
 			end := s.session(t)
 			hurry(s)
-			_ = s.end(t) // who had to be killed depends on the machine
+			_ = s.end(t) // which sessions are killed depends on the machine
 			if err := <-end; err == nil {
 				t.Error("the session goes on")
 			}

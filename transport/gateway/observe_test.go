@@ -177,7 +177,7 @@ func TestTheDrainOfASessionThatIsTooOldIsNoNews(t *testing.T) {
 	}
 }
 
-// A service that ends unasked ends the server; one that was told to doesn't.
+// A service that ends unasked ends the server; one that was asked to doesn't.
 func TestServiceThatEndsUnaskedIsAFailure(t *testing.T) {
 	for outcome, fails := range map[actors.Outcome]bool{
 		actors.Failed: true, actors.Completed: true, actors.Drained: false, actors.Killed: false,

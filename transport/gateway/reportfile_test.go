@@ -69,7 +69,7 @@ func TestACheckLeavesTheReportBefore(t *testing.T) {
 	}
 }
 
-// An operator drains, and then the process is told to end: the sessions are in the first report.
+// An operator drains, and then the process is asked to end: the sessions are in the first report.
 func TestAnEmptyFinalReportLeavesTheStandbysInPlace(t *testing.T) {
 	g := &Gateway{report: new(reportFile)}
 	g.report.path = filepath.Join(t.TempDir(), "report.json")

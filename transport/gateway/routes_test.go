@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Without --auth everybody on this machine is let in, and a page in a browser on it is not everybody.
+// Without --auth each program of this machine is admitted, but not a page in its browser.
 func TestWithoutAuthorizationOnlyALocalNameIsServed(t *testing.T) {
 	reached := false
 	var log bytes.Buffer

@@ -21,7 +21,7 @@ func packed(t *testing.T, most int, conns ...net.Conn) *crowd {
 	return c
 }
 
-// As long as too many descriptors are taken that should stay free, nobody else is accepted.
+// As long as too many descriptors are taken that should stay free, no connection is accepted.
 func TestNewcomersWaitWhereTooManyAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first, second := net.Pipe()
@@ -44,7 +44,7 @@ func TestNewcomersWaitWhereTooManyAreRefused(t *testing.T) {
 	})
 }
 
-// A server that is told to stop accepts what waits, to answer it.
+// A server that is asked to stop accepts what waits, to answer it.
 func TestNewcomersDontWaitForTheEnd(t *testing.T) {
 	conn, other := net.Pipe()
 	defer other.Close()

@@ -61,7 +61,7 @@ func answer(t *testing.T, conn net.Conn) string {
 	return string(some[:n])
 }
 
-// Connections that take the descriptors which are to stay free are refused in words; the log tells of it
+// Connections that take the descriptors which are to stay free get 503; the log has it
 // once.
 func TestConnectionsLeaveDescriptorsFree(t *testing.T) {
 	var log bytes.Buffer

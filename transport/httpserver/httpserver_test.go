@@ -54,7 +54,7 @@ func fine(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// talk writes a request, or the beginning of one, and tells what came back and how long the
+// talk writes a request, or the beginning of one, and returns what came back and how long the
 // connection lived.
 func talk(t *testing.T, clients *actorstest.Network, request string) (answer string, lived time.Duration) {
 	t.Helper()
@@ -315,7 +315,7 @@ func serverOf(handler http.HandlerFunc) func() *httpserver.Server {
 	return func() *httpserver.Server { return &httpserver.Server{Handler: handler} }
 }
 
-// Whoever connects once the server accepts nobody waits for the next that accepts from the socket.
+// A client that connects once the server accepts no more waits for the next that accepts from the socket.
 func TestStopAcceptingLeavesNewcomersToTheNextHolderOfTheSocket(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -525,7 +525,7 @@ func TestStopAcceptingWhileTheServerStarts(t *testing.T) {
 	}
 }
 
-// endless is a handler of responses that last until it is told to end them.
+// endless is a handler of responses that last until it is asked to end them.
 type endless struct {
 	over  chan struct{}
 	calls int
@@ -539,7 +539,7 @@ func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A long response is told to end before anybody waits for it.
+// A long response is asked to end before it is waited for.
 func TestOnShutdownComesBeforeTheWait(t *testing.T) {
 	events := &endless{}
 	newServer := func() *httpserver.Server {

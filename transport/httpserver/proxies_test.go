@@ -123,7 +123,7 @@ func TestWhatATrustedProxySaysOfAClient(t *testing.T) {
 	}
 }
 
-// front serves on a listener of its own kind, tells of each request how it looks, and ends with the test.
+// front serves on a listener of its own kind, reports how each request looks, and ends with the test.
 func front(t *testing.T, listener net.Listener, trusted httpserver.Proxies) <-chan asked {
 	t.Helper()
 	seen := make(chan asked, 100)
@@ -267,7 +267,7 @@ func (b *lockedBuffer) text() string {
 	return b.String()
 }
 
-// Silent proxies hold nobody up, and not for long; those that say something else are told of, once.
+// Silent proxies delay no connection, and not for long; wrong headers are logged once.
 func TestAProxyWithoutAHeaderIsClosed(t *testing.T) {
 	log := &lockedBuffer{}
 	trusted := proxies(t, "127.0.0.1")

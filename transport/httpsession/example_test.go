@@ -21,7 +21,7 @@ import (
 
 // A server has three kinds of WebSockets, and a daemon that holds connections of its own. A terminal ends
 // only when the daemon has ended its shell. The daemon is a service in the stage WithSessions, so the drain
-// tells both together. If the daemon were told after the sessions, each terminal would wait until it is killed.
+// asks both together. If the daemon were asked after the sessions, each terminal would wait until it is killed.
 func Example() {
 	supervisor, err := actors.NewSupervisor(actors.Options{})
 	check(err)
@@ -101,7 +101,7 @@ func serveTerminal(ctx context.Context, ws *coder.Conn, address string) {
 	for lines := bufio.NewScanner(shell); lines.Scan(); {
 		_ = ws.Write(left, coder.MessageText, lines.Bytes())
 	}
-	select { // a shell that the drain ends may do so before its session is told of the drain
+	select { // a shell that the drain ends may do so before the drain asks its session
 	case <-ctx.Done():
 	case <-left.Done():
 	case <-time.After(time.Second):
@@ -136,7 +136,7 @@ func serveChat(ctx context.Context, ws *coder.Conn) {
 	}
 }
 
-// runShells is the daemon. It ends its connections when it is told to stop.
+// runShells is the daemon. It ends its connections when it is asked to stop.
 func runShells(ctx context.Context, listener net.Listener) error {
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	for {

@@ -232,7 +232,7 @@ func TestAHandlerThatHangsIsCut(t *testing.T) {
 	}
 }
 
-// rawGet asks, and leaves the response to who reads.
+// rawGet asks, and leaves the response to the caller.
 func rawGet(url string) (io.Closer, error) {
 	response, err := http.Get(url)
 	if err != nil {
@@ -296,7 +296,7 @@ func TestADrainingServerRefuses(t *testing.T) {
 	}
 }
 
-// net/http is told of a handler's panic as if nothing were between them, and the session has failed.
+// net/http gets a handler's panic as if nothing were between them, and the session has failed.
 func TestAPanicGoesOn(t *testing.T) {
 	for name, value := range map[string]any{"abort": http.ErrAbortHandler, "defect": "in a handler"} {
 		t.Run(name, func(t *testing.T) {

@@ -80,7 +80,7 @@ func (g *gateway) drain() *actors.Report {
 	return report
 }
 
-// stopped tells of the sessions that stop from now on.
+// stopped reports the sessions that stop from now on.
 func (g *gateway) stopped() <-chan actors.SessionStopped {
 	stopped := make(chan actors.SessionStopped, 100)
 	g.t.Cleanup(g.supervisor.Listen(func(event any) {

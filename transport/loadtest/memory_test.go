@@ -12,7 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/loadtest"
 )
 
-// memoryOf asks an admin listener that answers these to who has the bearer token.
+// memoryOf asks an admin listener that answers these to the bearer token.
 func memoryOf(t *testing.T, answers map[string]func(w http.ResponseWriter, r *http.Request)) *loadtest.Memory {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

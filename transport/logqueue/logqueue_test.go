@@ -69,7 +69,7 @@ func (r *reader) read() string {
 	return strings.Join(r.lines, "")
 }
 
-// open returns a queue for lines of 8 bytes, which tells of those that were dropped.
+// open returns a queue for lines of 8 bytes, which reports the dropped ones.
 func open(w io.Writer, lines int) *logqueue.Queue {
 	var q *logqueue.Queue
 	q = logqueue.New(w, logqueue.Options{Limit: 8 * lines, OnDropped: func(n uint64) { fmt.Fprintf(q, "%2d lost\n", n) }})
@@ -117,7 +117,7 @@ func TestLinesComeInTheirOrder(t *testing.T) {
 	}
 }
 
-// A reader that stops holds up no writer. Once it reads again it is told of the gap, where the gap is.
+// A reader that stops holds up no writer. Once it reads again it gets the gap, where the gap is.
 func TestAReaderThatStopsCostsItsLinesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := new(reader)
@@ -142,7 +142,7 @@ func TestAReaderThatStopsCostsItsLinesAlone(t *testing.T) {
 	})
 }
 
-// The gap is told of where nothing is logged after it, too, and where the queue is closed meanwhile.
+// The gap is written where nothing is logged after it, too, and where the queue is closed meanwhile.
 func TestAGapAtTheEndIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, closes := range []bool{false, true} {

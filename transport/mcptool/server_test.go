@@ -28,7 +28,7 @@ const secret = "Bearer hunter2"
 // withSessions is the last protocol that has MCP sessions; servers of the later one have none.
 const withSessions = "2025-11-25"
 
-// endpoint is an MCP server on a real socket. It can be told to behave otherwise.
+// endpoint is an MCP server on a real socket. Its behaviour can be changed.
 type endpoint struct {
 	*httptest.Server
 	mcp *mcp.Server
@@ -155,7 +155,7 @@ func newTool(t *testing.T, servers map[string]grant.MCPServer) *mcptool.Tool {
 	return tool
 }
 
-// open makes a tool for servers all of which work, and returns what the agent is told.
+// open makes a tool for servers all of which work, and returns what the agent gets.
 func open(t *testing.T, servers map[string]grant.MCPServer) (*mcptool.Tool, *dap.StartWorkflowRequest) {
 	t.Helper()
 	tool, start := newTool(t, servers), &dap.StartWorkflowRequest{}

@@ -99,7 +99,7 @@ func (f figures) has(t testing.TB, want figures) {
 	}
 }
 
-// is checks all figures that begin with one of these: those that are not wanted are 0.
+// is checks all figures that begin with one of these: the others are 0.
 func (f figures) is(t testing.TB, want figures, prefixes ...string) {
 	t.Helper()
 	f.has(t, want)

@@ -438,7 +438,7 @@ func steps() *rapid.Generator[[]step] {
 	}), 1, 40)
 }
 
-// Two instances whose links fail in any way and order, and a server that keeps what it was told.
+// Two instances whose links fail in any way and order, and a server that keeps what it got.
 func TestNeverTwoHoldersWhateverTheNetworkDoes(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		plan := steps().Draw(r, "steps")

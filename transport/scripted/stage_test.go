@@ -212,7 +212,7 @@ func positionOf(t rapid.TB, action *dap.Action) position {
 	return p
 }
 
-// told names each action: a checkpoint by its status and message, listDirectory by its folder.
+// told describes each action: a checkpoint by its status and message, listDirectory by its folder.
 func told(t rapid.TB, actions ...*dap.Action) []string {
 	t.Helper()
 	var all []string

@@ -53,7 +53,7 @@ func (f *certificateFiles) put(path string, data []byte) {
 	}
 }
 
-// shake does a handshake, and tells the serial number of the server's certificate.
+// shake does a handshake, and returns the serial number of the server's certificate.
 func shake(server, client *tls.Config) (serial int64, protocol string, err error) {
 	near, far := net.Pipe()
 	var serving sync.WaitGroup

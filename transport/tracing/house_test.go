@@ -73,7 +73,7 @@ func (w *watched) tell(err error) {
 	w.told = append(w.told, err)
 }
 
-// errors are what OnError was told.
+// errors are what OnError got.
 func (w *watched) errors() []error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -161,7 +161,7 @@ func (h *house) observe(event scripted.Event) {
 	}
 }
 
-// streams are those that the agent has seen the begin of.
+// streams are the streams whose begin the agent has seen.
 func (h *house) streams() []scripted.Started {
 	h.mu.Lock()
 	defer h.mu.Unlock()

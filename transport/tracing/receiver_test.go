@@ -49,7 +49,7 @@ func newReceiver(t *testing.T, options ...grpc.ServerOption) *receiver {
 	return r
 }
 
-// nowhere is an address at which nobody listens.
+// nowhere is an address without a listener.
 func nowhere(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

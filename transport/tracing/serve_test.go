@@ -14,7 +14,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/tracing"
 )
 
-// wantDrained looks whether tracing stopped in order, and nobody had to be killed.
+// wantDrained looks whether tracing stopped in order, and no session was killed.
 func wantDrained(t *testing.T, report *actors.Report) {
 	t.Helper()
 	for _, service := range report.Services {

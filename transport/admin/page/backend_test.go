@@ -286,7 +286,7 @@ func (b *backend) resume() {
 	b.tell("resumed", b.stateLocked())
 }
 
-// begin tells all of sessions: their agents are told to stop.
+// begin drains all sessions: their agents get stopWorkflow.
 func (b *backend) begin(part bool, deadline time.Duration, sessions []*session) *drain {
 	now := time.Now()
 	d := &drain{

@@ -272,7 +272,7 @@ func TestAConfirmationThatIsAskedAgainAtOnceIsHeeded(t *testing.T) {
 	b := newBackend(t)
 	b.add(1, nil)
 	p := open(t, b, "")
-	// The browser tells of a dialog's end later, here when it is open again.
+	// The browser reports a dialog's end later, here when it is open again.
 	eval[bool](p, `(() => {
 		const dialog = document.getElementById("confirm");
 		const closed = new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.open), { once: true }));

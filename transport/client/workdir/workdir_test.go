@@ -233,7 +233,7 @@ func TestWritingAndRunningNeedAYes(t *testing.T) {
 	}
 }
 
-// A user who says yes after the connection has gone says it to nobody.
+// A yes after the connection has gone has no effect.
 func TestAYesThatComesTooLateDoesNothing(t *testing.T) {
 	b := open(t, true)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,7 +13,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/auth"
 )
 
-// A hangup may come before the service that waits for it runs. If nobody listened yet, it would end
+// A hangup may come before the service that waits for it runs. Without a listener, it would end
 // this process.
 func TestAHangupAtOnceIsNoEnd(t *testing.T) {
 	ada, adasLine, err := auth.NewToken("ada")

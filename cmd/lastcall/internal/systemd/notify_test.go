@@ -21,7 +21,7 @@ import (
 // patience is for what should come at once, on a machine that has other things to do.
 const patience = 30 * time.Second
 
-// manager is a service manager in a bubble, that keeps what it is told.
+// manager is a service manager in a bubble, that keeps what it gets.
 type manager struct {
 	mu       sync.Mutex
 	deaf     bool
@@ -244,7 +244,7 @@ func TestNothingFollowsTheLastDrain(t *testing.T) {
 	})
 }
 
-// What was noted before the notifier stops is told, so short as the drain was.
+// What was noted before the notifier stops is sent, so short as the drain was.
 func TestTheLastNewsIsToldBeforeTheEnd(t *testing.T) {
 	for range 20 { // it comes back to both the news and the end, and may see either first
 		synctest.Test(t, func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestTheLastNewsIsToldBeforeTheEnd(t *testing.T) {
 	}
 }
 
-// A service manager that can't be reached is named once, and told what it missed when it can be.
+// A service manager that can't be reached is named once, and gets what it missed when it can be.
 func TestAFailureToNotifyIsLoggedOnceAndMadeUpFor(t *testing.T) {
 	notifying(t, func(t *testing.T, n *Notifier, m *manager, sessions *atomic.Int64) {
 		var log bytes.Buffer
@@ -333,7 +333,7 @@ func TestTheWatchdogIsFedAsLongAsTheProcessLives(t *testing.T) {
 	})
 }
 
-// A check that hangs is no life, and doesn't keep the rest from being told.
+// A check that hangs is no life, and doesn't keep the rest from being sent.
 func TestACheckThatHangsFeedsNoWatchdog(t *testing.T) {
 	hang := func(ctx context.Context) error {
 		<-ctx.Done()
@@ -424,7 +424,7 @@ func TestTheWatchdogOfAnotherProcessIsNotOurs(t *testing.T) {
 // Neither a service manager that has gone nor one that doesn't read holds anything up.
 func TestAServiceManagerThatDoesNotReadHoldsNothingUp(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "notify")
-	systemdtest.NotifySocket(t, name) // and nobody reads
+	systemdtest.NotifySocket(t, name) // and does not read
 	for _, socket := range []string{name, name + ".gone"} {
 		t.Setenv("NOTIFY_SOCKET", socket)
 		n := newNotifier(func() int { return 0 }, nil, slog.New(slog.DiscardHandler))

@@ -15,7 +15,7 @@ func TestOnlyALineAfterTheQuestionAnswersIt(t *testing.T) {
 		p := &Prompt{w: notify{screen, func() { _, _ = io.WriteString(keyboard, line+"\n") }}}
 		read := make(chan struct{})
 		go func() { p.read(typed); close(read) }()
-		_, _ = io.WriteString(keyboard, "y\n") // typed before anybody asked
+		_, _ = io.WriteString(keyboard, "y\n") // typed before the question
 		_, _ = keyboard.Write(nil)             // taken by the read that follows that line
 		if got := p.Ask(t.Context(), "Remove everything?"); got != want {
 			t.Errorf("%q answers %v, want %v", line, got, want)

@@ -20,7 +20,7 @@ import (
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
-// topUser is somebody in front of a model, whose commands are run at once. Only the waiting for the
+// topUser is a user in front of a model, whose commands are run at once. Only the waiting for the
 // next look is left to the test.
 type topUser struct {
 	model *topModel
