@@ -114,13 +114,13 @@
 // Read in this order. Each file has one step of the drain:
 //
 //	admission.go   tickets: the way in
-//	connection.go  a function as a session
+//	task.go        a function as a session, or as a service
 //	member.go      an actor as a session; its phases; the message that stops it
 //	plan.go        what a drain does next: a pure function, whose every reachable state is tested
 //	draining.go    carries the plan out, from the mailbox to the report; begins at begin
 //	budget.go      how the time is shared out
 //	expiry.go      sessions that end alone: by age, or without their authorization
-//	task.go        the actor around a function, and services
+//	estimate.go    how long a drain would take, from the stops so far
 //	outcome.go     how a session ends: outcomes, close codes, errors
 //	report.go      what became of each session and service
 //
