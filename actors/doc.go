@@ -106,8 +106,8 @@
 //
 // The package logs nothing. Events go out on the engine's event stream ([SessionStarted],
 // [SessionStopped], [DrainProgress] and so on); [Supervisor.Listen] calls a function for each.
-// [Supervisor.Snapshot] returns the present state of each session and each drain. An engine of your own goes
-// into [Options].Engine.
+// [Supervisor.Snapshot] returns the present state of each session and each drain, [Supervisor.Estimate] what a
+// drain would take. An engine of your own goes into [Options].Engine.
 //
 // # The code
 //

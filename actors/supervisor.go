@@ -109,6 +109,7 @@ func NewSupervisor(options Options) (*Supervisor, error) {
 		sessions:   make(map[string]*child),
 		tickets:    make(map[uint64]issued),
 		principals: make(map[string]int),
+		stops:      make(map[stopKey]*stopTimes),
 	}
 	s.pid = s.engine.Spawn(func() actor.Receiver { return child }, "supervisor")
 	return s, nil
@@ -209,6 +210,7 @@ type supervisor struct {
 	drains     []*drain      // under way
 	past       []DrainStatus // the last few that are over
 	traffic    Traffic       // of the sessions that have stopped
+	stops      map[stopKey]*stopTimes
 }
 
 // child is a session or a service as its supervisor sees it.
@@ -238,6 +240,7 @@ type Stopped struct {
 	Err      error
 
 	Left      PhaseSpan // the last phase before [PhaseStopped]
+	StopBegan time.Time // when it came to [PhaseStopping]. Zero: when it was asked to stop, if it was
 	ToolCalls int
 	BadInput  map[BadInput]int
 }
@@ -282,6 +285,8 @@ func (s *supervisor) Receive(c *actor.Context) {
 		m.reply <- s.overview()
 	case look:
 		m.reply <- s.snapshot()
+	case estimate:
+		m.reply <- s.walk(m.Drain)
 	case wake:
 		s.woken(m.drain)
 	case actor.Stopped:
@@ -312,6 +317,7 @@ func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 	if standing.Phase != PhaseStopped { // the session was given up, or leaves it to us
 		m.Left = PhaseSpan{standing.Phase, time.Since(standing.Since)}
 	}
+	s.noteStop(c, m)
 	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
 	s.engine.BroadcastEvent(SessionStopped{
 		SessionReport: report,

@@ -97,7 +97,7 @@ func TestAPanicInReceiveEndsTheSession(t *testing.T) {
 				if !errors.As(got.Err, &panicked) || !strings.Contains(string(panicked.Stack), "session.go") {
 					t.Errorf("error %v", got.Err)
 				}
-				if got.Err, got.Left = nil, (actors.PhaseSpan{}); !reflect.DeepEqual(got, c.want) {
+				if got.Err, got.Left, got.StopBegan = nil, (actors.PhaseSpan{}), (time.Time{}); !reflect.DeepEqual(got, c.want) {
 					t.Errorf("got %+v, want %+v", got, c.want)
 				}
 			})

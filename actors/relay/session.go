@@ -341,6 +341,7 @@ func (s *session) acknowledge() {
 		Err:      s.err,
 
 		Left:      s.left,
+		StopBegan: s.stopBegan,
 		ToolCalls: s.calls.count(),
 		BadInput:  badInput,
 	})
