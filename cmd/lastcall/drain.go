@@ -31,6 +31,7 @@ type drainCmd struct {
 	BatchInterval *time.Duration `env:"-" aliases:"wave-interval" placeholder:"D" help:"Time between two batches (default: the gateway's)."`
 	Reason        string         `env:"-" placeholder:"TEXT" help:"Reason in the close frames (default: the gateway's)."`
 	Yes           bool           `env:"-" help:"Don't ask before everything is drained."`
+	DryRun        bool           `env:"-" help:"Drain nothing: show the timeline, how long the drain would take, and whether its deadline suffices."`
 	operator.Flags
 }
 
@@ -44,10 +45,13 @@ after scaling out. --sessions, --older-than, --agent, --kind and --principal can
 Draining everything is asked about first. Where there is no terminal to ask on it needs --yes.
 Ctrl-C leaves the drain to the gateway, where it goes on.
 
+--dry-run says beforehand what the same drain would take, by how long sessions took to stop so far.
+
 Exit codes: 0 drained; 1 nothing was drained, or the connection was lost; 2 a flag is wrong; 3 a
-session or service was killed.
+session or service was killed, or is likely to be in a dry run.
 
 Example:
+  lastcall drain --dry-run
   lastcall drain
   lastcall drain --older-than 4h --sessions 100 --batch-size 10 --reason "moving to another host"
   lastcall drain qj3k5m7x2aqbc4de --grace 30s --deadline 1m`
@@ -69,6 +73,9 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 		return usageError{err}
 	}
 	defer gateway.Close()
+	if c.DryRun {
+		return c.estimate(ctx, gateway, std.out)
+	}
 	if c.everything() && !c.Yes {
 		if err := c.confirm(ctx, gateway, std); err != nil {
 			return err
@@ -85,6 +92,27 @@ func (c *drainCmd) run(ctx context.Context, std streams) error {
 	}
 	if len(drain.Killed) > 0 || drain.Totals[actors.Killed] > 0 {
 		return killedError{errors.New(operator.Summary(drain))}
+	}
+	return nil
+}
+
+// estimate says what the drain would take.
+func (c *drainCmd) estimate(ctx context.Context, gateway *adminapi.Client, w io.Writer) error {
+	var e *adminapi.Estimate
+	var err error
+	if c.ID != nil {
+		e, err = gateway.EstimateSession(ctx, *c.ID, c.options())
+	} else {
+		e, err = gateway.Estimate(ctx, c.part(), c.options())
+	}
+	if err != nil {
+		return operator.Explain(rejected(err))
+	}
+	if _, err := io.WriteString(w, operator.EstimateText(e, c.everything())); err != nil {
+		return err
+	}
+	if e.Stops > 0 && !e.InTime {
+		return killedError{errors.New("sessions are likely to be killed")}
 	}
 	return nil
 }
@@ -180,11 +208,16 @@ func (c *drainCmd) begin(ctx context.Context, gateway *adminapi.Client) (*admina
 	default:
 		begun, err = gateway.DrainPart(ctx, c.part(), c.options())
 	}
+	return begun, rejected(err)
+}
+
+// rejected: what the gateway rejects is a wrong flag.
+func rejected(err error) error {
 	var status *adminapi.StatusError
 	if errors.As(err, &status) && status.Status == http.StatusBadRequest {
-		err = usageError{err}
+		return usageError{err}
 	}
-	return begun, err
+	return err
 }
 
 // tellAfterwards says what a drain of everything has left behind.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -285,4 +286,62 @@ func TestInterruptedDrainLeavesTheTerminalInOrder(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	eventually(t, screen.String, operatortest.Holds("left · ", "deadline\nlastcall: interrupted: the drain goes on at the gateway\n"))
+}
+
+// A dry run against a real supervisor: it learns, foresees, and drains nothing.
+func TestADryRunSaysWhatTheDrainWouldTake(t *testing.T) {
+	supervisor, err := actors.NewSupervisor(actors.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer supervisor.Close()
+	handler := adminapi.New(adminapi.Options{Supervisor: supervisor, Drain: adminapi.Defaults{Timeout: 20 * time.Second}})
+	defer handler.Close()
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	dryRun := func(args ...string) (code int, stdout, stderr string) {
+		return adminOutput(t, append([]string{"drain", "--dry-run", "--admin", server.URL}, args...)...)
+	}
+	open := func() {
+		ticket, err := supervisor.Admit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		started := make(chan struct{})
+		go func() {
+			_ = ticket.Run(actors.Connection{Kind: "terminal"}, func(ctx context.Context) error {
+				close(started)
+				<-ctx.Done()
+				time.Sleep(10 * time.Millisecond)
+				return nil
+			})
+		}()
+		<-started
+	}
+	want := func(code int, text string, args ...string) {
+		t.Helper()
+		got, stdout, stderr := dryRun(args...)
+		if got != code || !strings.Contains(stdout+stderr, text) {
+			t.Errorf("%v: exit code %d, want %d with %q\n%s%s", args, got, code, text, stdout, stderr)
+		}
+	}
+	open()
+	want(0, "How long stops take is not known yet")
+	if _, err := supervisor.Drain(t.Context(), actors.Drain{Only: &actors.Selection{}}); err != nil {
+		t.Fatal(err)
+	}
+	open()
+	want(0, "The deadline of 20s suffices")
+	want(0, "A drain of 1 session that", "--kind", "terminal")
+	want(0, "A drain of 0 sessions that", "--agent", "other")
+	want(0, "A drain of 0 sessions that", "unheardof")
+	want(3, "is too short", "--deadline", "3ms")
+	want(2, "grace 1m0s does not fit", "--grace", "1m", "--deadline", "1s")
+	if view, err := supervisor.Snapshot(t.Context()); err != nil || len(view.Sessions) != 1 || view.State != actors.Serving {
+		t.Errorf("%+v, %v", view, err)
+	}
+	if _, err := supervisor.Drain(t.Context(), actors.Drain{Standby: true}); err != nil {
+		t.Fatal(err)
+	}
+	want(0, "There is no session to wait for.")
 }

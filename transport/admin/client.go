@@ -100,6 +100,26 @@ func (c *Client) State(ctx context.Context) (*State, error) {
 	return clientAnswer[State](ctx, c, http.MethodGet, c.base.JoinPath("drain"), nil)
 }
 
+// Estimate asks what a drain would take: of everything, or of a part. It drains nothing.
+func (c *Client) Estimate(ctx context.Context, part Part, options DrainOptions) (*Estimate, error) {
+	values := options.values()
+	maps.Copy(values, part.values())
+	return c.estimate(ctx, values)
+}
+
+// EstimateSession asks what the drain of one session would take. It drains nothing.
+func (c *Client) EstimateSession(ctx context.Context, id string, options DrainOptions) (*Estimate, error) {
+	values := options.values()
+	values.Set("id", id)
+	return c.estimate(ctx, values)
+}
+
+func (c *Client) estimate(ctx context.Context, values url.Values) (*Estimate, error) {
+	u := c.base.JoinPath("drain", "estimate")
+	u.RawQuery = values.Encode()
+	return clientAnswer[Estimate](ctx, c, http.MethodGet, u, nil)
+}
+
 // Drain begins a drain of everything, and doesn't wait for it. The gateway refuses new sessions until
 // [Client.Resume].
 func (c *Client) Drain(ctx context.Context, options DrainOptions) (*Drain, error) {

@@ -20,6 +20,8 @@
 //	GET  /sessions/{id}           [Session]
 //	POST /sessions/{id}/drain     [Drain], of one session
 //	GET  /drain                   [State]
+//	GET  /drain/estimate          [Estimate], of what POST /drain with the same parameters would take, or
+//	                              the drain of one session with id=
 //	POST /drain                   [Drain], of everything; with sessions= older-than= agent= kind= principal=
 //	                              of a part
 //	POST /resume                  [State]

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -20,9 +21,32 @@ func (h *Handler) getDrain(r *http.Request) (any, error) {
 	return h.state(r.Context())
 }
 
+// partParams select a part of the sessions.
+func partParams() []string { return []string{"sessions", "older-than", "agent", "kind", "principal"} }
+
+// getEstimate says what postDrain, or postSessionDrain with id=, would take.
+func (h *Handler) getEstimate(r *http.Request) (any, error) {
+	p := queryParams(r, slices.Concat(drainParams(), partParams(), []string{"id"})...)
+	only := readSelection(p)
+	if p.has("id") {
+		only = &actors.Selection{IDs: []string{p.text("id")}}
+	}
+	d := h.readDrain(p, only)
+	if p.err != nil {
+		return nil, p.err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	estimate, err := h.supervisor.Estimate(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return estimateOf(estimate), nil
+}
+
 // postDrain drains everything, and leaves the process up; or the part that is selected.
 func (h *Handler) postDrain(r *http.Request) (any, error) {
-	p := postParams(r, append(drainParams(), "sessions", "older-than", "agent", "kind", "principal")...)
+	p := postParams(r, slices.Concat(drainParams(), partParams())...)
 	only := readSelection(p)
 	d := h.readDrain(p, only)
 	if p.err != nil {

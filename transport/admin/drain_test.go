@@ -304,3 +304,36 @@ func TestAnEndingProcessIsLeftAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestAnEstimateIsThatOfTheDrainWithItsParameters(t *testing.T) {
+	in(t, admin.Options{Drain: admin.Defaults{Timeout: 30 * time.Second, Delay: 2 * time.Second}}, func(t *testing.T, h *house) {
+		h.serve(&peer{workflow: "w1", stops: 2 * time.Second})
+		h.drains("/drain?sessions=1")
+		time.Sleep(time.Minute)
+		kept := h.serve(&peer{workflow: "w2", stops: 2 * time.Second})
+		h.serve(&peer{workflow: "w3", stops: 2 * time.Second})
+		estimate := func(query string) admin.Estimate {
+			return answer[admin.Estimate](h, http.StatusOK, http.MethodGet, "/drain/estimate"+query)
+		}
+		all := estimate("")
+		if all.Sessions != 2 || all.Batches != 1 || all.Stops != 1 || !all.InTime || all.Cut != 0 ||
+			time.Duration(all.Closes) != 2*time.Second || time.Duration(all.Deadline) != 30*time.Second ||
+			time.Duration(all.StopP99-2*actors.Seconds(time.Second)).Abs() > 100*time.Millisecond ||
+			time.Duration(all.TookP99-4*actors.Seconds(time.Second)).Abs() > 100*time.Millisecond {
+			t.Errorf("%+v", all)
+		}
+		if e := estimate("?batch-size=1&batch-interval=3s&deadline=25s"); e.Batches != 2 || time.Duration(e.LastAsk) != 5*time.Second || time.Duration(e.Deadline) != 25*time.Second {
+			t.Errorf("in batches: %+v", e)
+		}
+		if e := estimate("?sessions=1"); e.Sessions != 1 || e.Closes != 0 {
+			t.Errorf("a part: %+v", e)
+		}
+		if e := estimate("?id=" + kept.ID); e.Sessions != 1 {
+			t.Errorf("one: %+v", e)
+		}
+		kept.wantTold(t)
+		h.drains("/drain")
+		h.refuses(http.StatusConflict, "everything drains already", http.MethodGet, "/drain/estimate")
+		h.refuses(http.StatusBadRequest, "unknown parameter", http.MethodGet, "/drain/estimate?size=1")
+	})
+}

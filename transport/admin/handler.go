@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -58,6 +59,17 @@ type Defaults struct {
 	Grace         time.Duration
 	BatchSize     int
 	BatchInterval time.Duration
+}
+
+// Drain is the drain that ends the process by these, and begins now.
+func (d Defaults) Drain() actors.Drain {
+	return actors.Drain{
+		Deadline:      time.Now().Add(cmp.Or(d.Timeout, actors.DefaultDrain)),
+		Delay:         d.Delay,
+		Grace:         d.Grace,
+		BatchSize:     d.BatchSize,
+		BatchInterval: d.BatchInterval,
+	}
 }
 
 // askTimeout is what the supervisor has to answer, which it does at once unless something is wrong.
@@ -126,6 +138,7 @@ func (h *Handler) mux(options Options) http.Handler {
 	mux.Handle("GET /sessions", answering(http.StatusOK, h.getSessions))
 	mux.Handle("GET /sessions/{id}", answering(http.StatusOK, h.getSession))
 	mux.Handle("GET /drain", answering(http.StatusOK, h.getDrain))
+	mux.Handle("GET /drain/estimate", answering(http.StatusOK, h.getEstimate))
 	mux.Handle("POST /drain", answering(http.StatusAccepted, h.postDrain))
 	mux.Handle("POST /sessions/{id}/drain", answering(http.StatusAccepted, h.postSessionDrain))
 	mux.Handle("POST /resume", answering(http.StatusOK, h.postResume))

@@ -76,6 +76,28 @@ type Drain struct {
 	Killed   []string               `json:"killed,omitempty"`
 }
 
+// Estimate is what a drain would take that began now: [actors.Estimate].
+type Estimate struct {
+	Sessions int `json:"sessions"`
+	Batches  int `json:"batches"`
+	Stops    int `json:"stops"`   // that it is based on. 0: nothing is known yet, and all times of a stop are 0
+	Unknown  int `json:"unknown"` // sessions of a kind and an agent without stops so far
+	Cut      int `json:"cut"`     // sessions that are likely to run into the stop timeout or the deadline
+
+	// The drain's timeline, each from its begin.
+	Closes   actors.Seconds `json:"closes_seconds"`
+	LastAsk  actors.Seconds `json:"last_ask_seconds"`
+	GraceEnd actors.Seconds `json:"grace_end_seconds"`
+	Kill     actors.Seconds `json:"kill_seconds"`
+	Deadline actors.Seconds `json:"deadline_seconds"`
+
+	StopP50 actors.Seconds `json:"stop_p50_seconds"`
+	StopP99 actors.Seconds `json:"stop_p99_seconds"`
+	TookP50 actors.Seconds `json:"took_p50_seconds"`
+	TookP99 actors.Seconds `json:"took_p99_seconds"`
+	InTime  bool           `json:"in_time"` // TookP99 is before Kill, or there is no session
+}
+
 // Event is one event of GET /events.
 type Event struct {
 	Name string // one of the Event constants

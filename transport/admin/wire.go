@@ -73,6 +73,26 @@ func drainOf(status actors.DrainStatus) Drain {
 	return d
 }
 
+func estimateOf(e actors.Estimate) Estimate {
+	return Estimate{
+		Sessions: e.Sessions,
+		Batches:  e.Batches,
+		Stops:    e.Stops,
+		Unknown:  e.Unknown,
+		Cut:      e.Cut,
+		Closes:   actors.Seconds(e.Closes),
+		LastAsk:  actors.Seconds(e.LastAsk),
+		GraceEnd: actors.Seconds(e.GraceEnd),
+		Kill:     actors.Seconds(e.Kill),
+		Deadline: actors.Seconds(e.Deadline),
+		StopP50:  actors.Seconds(e.Stop.P50),
+		StopP99:  actors.Seconds(e.Stop.P99),
+		TookP50:  actors.Seconds(e.Took.P50),
+		TookP99:  actors.Seconds(e.Took.P99),
+		InTime:   e.InTime(),
+	}
+}
+
 // eventOf returns an event's name and data, or no name if it is not sent. That of
 // [actors.Resumed] is not in the event itself.
 func eventOf(event any) (name string, data any) {

@@ -155,8 +155,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.options.Draining(deadline)
 	}
 	g.stopAccepting(until)
-	d := g.options.Drain
-	report, err := g.supervisor.Drain(until, actors.Drain{Delay: d.Delay, Grace: d.Grace, BatchSize: d.BatchSize, BatchInterval: d.BatchInterval})
+	report, err := g.supervisor.Drain(until, g.options.Drain.Drain())
 	g.detach()
 	g.dropped.logAll()
 	if g.patience.Err() != nil {

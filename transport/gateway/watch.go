@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/admin/page"
 	"github.com/lastcall-go/lastcall/transport/httpserver"
@@ -17,6 +18,7 @@ import (
 func (g *Gateway) openWatch() (err error) {
 	o := &g.options
 	options := metrics.Options{Snapshot: g.supervisor.Snapshot, Pool: g.agents.Stats, LogDropped: o.LogDropped, Version: o.Version}
+	options.Estimate = func(ctx context.Context) (actors.Estimate, error) { return g.supervisor.Estimate(ctx, o.Drain.Drain()) }
 	if g.store != nil {
 		options.LeaseStore = func() metrics.LeaseStats {
 			stats := g.store.Stats()

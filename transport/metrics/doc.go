@@ -47,6 +47,13 @@
 //	    scope: all, part
 //	    How long drains took.
 //
+//	lastcall_drain_estimate_cut_sessions (gauge)
+//	    Sessions that are likely to run into the stop timeout or the deadline in a drain of everything. Absent with the estimate.
+//
+//	lastcall_drain_estimate_seconds (gauge)
+//	    quantile: 0.5, 0.99
+//	    How long a drain of everything would take until no session is left, by the stops of sessions so far. Absent while everything drains, and before a session has stopped.
+//
 //	lastcall_drain_phase_duration_seconds (histogram)
 //	    phase: delay, services, sessions
 //	    How long the parts of a drain of everything took. services: where it stopped them.

@@ -27,6 +27,9 @@ type Options struct {
 	// Snapshot is that of the supervisor. It must return once ctx is done. Required.
 	Snapshot func(ctx context.Context) (actors.Snapshot, error)
 
+	// Estimate is what the last drain would take if it began now. It must return once ctx is done. Nil: it is not shown.
+	Estimate func(ctx context.Context) (actors.Estimate, error)
+
 	// Pool is the agents' connections. Nil: there are none.
 	Pool func() agentpool.Stats
 

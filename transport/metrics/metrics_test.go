@@ -33,7 +33,8 @@ func quiet() metrics.Options {
 	snapshot := func(context.Context) (actors.Snapshot, error) {
 		return actors.Snapshot{Overview: actors.Overview{State: actors.Serving}}, nil
 	}
-	return metrics.Options{Snapshot: snapshot, Version: "v1"}
+	estimate := func(context.Context) (actors.Estimate, error) { return actors.Estimate{Stops: 1}, nil }
+	return metrics.Options{Snapshot: snapshot, Estimate: estimate, Version: "v1"}
 }
 
 func TestASnapshotIsRequired(t *testing.T) {
@@ -436,5 +437,25 @@ func TestSessionsAreCountedByKind(t *testing.T) {
 	})
 	if _, err := metrics.New(metrics.Options{Snapshot: quiet().Snapshot, Kinds: make([]string, metrics.MaxKinds+1)}); err == nil {
 		t.Error("any number of kinds is taken")
+	}
+}
+
+// What can't be foreseen is absent: a 0 would be a drain that takes no time.
+func TestTheEstimateOfADrainIsShownWhereThereIsOne(t *testing.T) {
+	options := quiet()
+	foreseen, failure := actors.Estimate{Stops: 10, Cut: 3, Took: actors.Quantiles{P50: 2 * time.Second, P99: 3 * time.Second}}, error(nil)
+	options.Estimate = func(context.Context) (actors.Estimate, error) { return foreseen, failure }
+	m := open(t, options)
+	scraped(t, m).has(t, figures{
+		`lastcall_drain_estimate_seconds{quantile="0.5"}`:  2,
+		`lastcall_drain_estimate_seconds{quantile="0.99"}`: 3,
+		`lastcall_drain_estimate_cut_sessions`:             3,
+	})
+	for _, err := range []error{actors.ErrDraining, nil} {
+		failure = err
+		if all := families(t, m); all["lastcall_drain_estimate_seconds"] != nil || all["lastcall_drain_estimate_cut_sessions"] != nil {
+			t.Errorf("shown with %+v, %v", foreseen, failure)
+		}
+		foreseen = actors.Estimate{} // nothing is known yet
 	}
 }

@@ -23,6 +23,7 @@ type view struct {
 	sessions, tickets, toolsRunning     *prometheus.Desc
 	messages, bytes                     *prometheus.Desc
 	draining, drainLeft, drainDeadline  *prometheus.Desc
+	drainEstimate, drainCut             *prometheus.Desc
 	connections, streams                *prometheus.Desc
 	reachable, unguarded, storeFailures *prometheus.Desc
 	logDropped, scrapeErrors            *prometheus.Desc
@@ -49,6 +50,8 @@ func newView(options Options) *view {
 		draining:      describe("draining", "1 from the first moment of a drain of everything until it is resumed, as /readyz says; else 0."),
 		drainLeft:     describe("drain_sessions_left", "Sessions, and requests on their way to one, that the drains under way wait for.", "scope"),
 		drainDeadline: describe("drain_deadline_timestamp_seconds", "By when the last of the drains under way is over, in Unix time; 0: there is none.", "scope"),
+		drainEstimate: describe("drain_estimate_seconds", "How long a drain of everything would take until no session is left, by the stops of sessions so far. Absent while everything drains, and before a session has stopped.", "quantile"),
+		drainCut:      describe("drain_estimate_cut_sessions", "Sessions that are likely to run into the stop timeout or the deadline in a drain of everything. Absent with the estimate."),
 		connections:   describe("agent_connections", "Connections to agents."),
 		streams:       describe("agent_streams", "Streams on these connections."),
 		reachable:     describe("lease_store_reachable", "1 while the lease store keeps leases, as far as was seen last, or where there is none that can fail; else 0."),
@@ -67,6 +70,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (v *view) Describe(all chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		v.sessions, v.tickets, v.toolsRunning, v.messages, v.bytes, v.draining, v.drainLeft, v.drainDeadline,
+		v.drainEstimate, v.drainCut,
 		v.connections, v.streams, v.reachable, v.unguarded, v.storeFailures, v.logDropped, v.scrapeErrors,
 	} {
 		all <- desc
@@ -84,6 +88,7 @@ func (v *view) Collect(metrics chan<- prometheus.Metric) {
 	} else {
 		v.collectSnapshot(s, &snapshot)
 	}
+	v.collectEstimate(ctx, s)
 	pool, leases := v.options.Pool(), v.options.LeaseStore()
 	s.gauge(v.connections, float64(pool.Connections))
 	s.gauge(v.streams, float64(pool.Streams))
@@ -93,6 +98,20 @@ func (v *view) Collect(metrics chan<- prometheus.Metric) {
 	s.counter(v.storeFailures, leases.Failures, "renew")
 	s.counter(v.logDropped, v.options.LogDropped())
 	s.counter(v.scrapeErrors, v.failures.Load())
+}
+
+// collectEstimate leaves out what can't be said: during a drain, and where nothing is known.
+func (v *view) collectEstimate(ctx context.Context, s scrape) {
+	if v.options.Estimate == nil {
+		return
+	}
+	e, err := v.options.Estimate(ctx)
+	if err != nil || e.Stops == 0 {
+		return
+	}
+	s.gauge(v.drainEstimate, e.Took.P50.Seconds(), "0.5")
+	s.gauge(v.drainEstimate, e.Took.P99.Seconds(), "0.99")
+	s.gauge(v.drainCut, float64(e.Cut))
 }
 
 func (v *view) collectSnapshot(s scrape, snapshot *actors.Snapshot) {
