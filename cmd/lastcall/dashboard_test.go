@@ -222,7 +222,7 @@ func lately(expr string) string {
 }
 
 // zero are the queries that a gateway answers with zeros where all is well.
-var zero = []string{"lastcall_leases_unguarded", "lastcall_leases_lost_total", "lastcall_log_records_dropped_total", "lastcall_panics_total"}
+var zero = []string{"lastcall_drain_estimate_seconds", "lastcall_leases_unguarded", "lastcall_leases_lost_total", "lastcall_log_records_dropped_total", "lastcall_panics_total"}
 
 // Every query of the dashboard is answered by a real Prometheus that has scraped a gateway at which
 // something of each kind has happened; an alert that should fire does.

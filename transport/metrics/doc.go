@@ -50,6 +50,9 @@
 //	lastcall_drain_estimate_cut_sessions (gauge)
 //	    Sessions that are likely to run into the stop timeout or the deadline in a drain of everything. Absent with the estimate.
 //
+//	lastcall_drain_estimate_limit_seconds (gauge)
+//	    When sessions that are left would be killed in a drain of everything, from its begin. Absent with the estimate.
+//
 //	lastcall_drain_estimate_seconds (gauge)
 //	    quantile: 0.5, 0.99
 //	    How long a drain of everything would take until no session is left, by the stops of sessions so far. Absent while everything drains, and before a session has stopped.

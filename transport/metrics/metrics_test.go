@@ -443,12 +443,13 @@ func TestSessionsAreCountedByKind(t *testing.T) {
 // What can't be foreseen is absent: a 0 would be a drain that takes no time.
 func TestTheEstimateOfADrainIsShownWhereThereIsOne(t *testing.T) {
 	options := quiet()
-	foreseen, failure := actors.Estimate{Stops: 10, Cut: 3, Took: actors.Quantiles{P50: 2 * time.Second, P99: 3 * time.Second}}, error(nil)
+	foreseen, failure := actors.Estimate{Stops: 10, Cut: 3, Kill: 24 * time.Second, Took: actors.Quantiles{P50: 2 * time.Second, P99: 3 * time.Second}}, error(nil)
 	options.Estimate = func(context.Context) (actors.Estimate, error) { return foreseen, failure }
 	m := open(t, options)
 	scraped(t, m).has(t, figures{
 		`lastcall_drain_estimate_seconds{quantile="0.5"}`:  2,
 		`lastcall_drain_estimate_seconds{quantile="0.99"}`: 3,
+		`lastcall_drain_estimate_limit_seconds`:            24,
 		`lastcall_drain_estimate_cut_sessions`:             3,
 	})
 	for _, err := range []error{actors.ErrDraining, nil} {

@@ -23,7 +23,7 @@ type view struct {
 	sessions, tickets, toolsRunning     *prometheus.Desc
 	messages, bytes                     *prometheus.Desc
 	draining, drainLeft, drainDeadline  *prometheus.Desc
-	drainEstimate, drainCut             *prometheus.Desc
+	drainEstimate, drainLimit, drainCut *prometheus.Desc
 	connections, streams                *prometheus.Desc
 	reachable, unguarded, storeFailures *prometheus.Desc
 	logDropped, scrapeErrors            *prometheus.Desc
@@ -51,6 +51,7 @@ func newView(options Options) *view {
 		drainLeft:     describe("drain_sessions_left", "Sessions, and requests on their way to one, that the drains under way wait for.", "scope"),
 		drainDeadline: describe("drain_deadline_timestamp_seconds", "By when the last of the drains under way is over, in Unix time; 0: there is none.", "scope"),
 		drainEstimate: describe("drain_estimate_seconds", "How long a drain of everything would take until no session is left, by the stops of sessions so far. Absent while everything drains, and before a session has stopped.", "quantile"),
+		drainLimit:    describe("drain_estimate_limit_seconds", "When sessions that are left would be killed in a drain of everything, from its begin. Absent with the estimate."),
 		drainCut:      describe("drain_estimate_cut_sessions", "Sessions that are likely to run into the stop timeout or the deadline in a drain of everything. Absent with the estimate."),
 		connections:   describe("agent_connections", "Connections to agents."),
 		streams:       describe("agent_streams", "Streams on these connections."),
@@ -70,7 +71,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 func (v *view) Describe(all chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		v.sessions, v.tickets, v.toolsRunning, v.messages, v.bytes, v.draining, v.drainLeft, v.drainDeadline,
-		v.drainEstimate, v.drainCut,
+		v.drainEstimate, v.drainLimit, v.drainCut,
 		v.connections, v.streams, v.reachable, v.unguarded, v.storeFailures, v.logDropped, v.scrapeErrors,
 	} {
 		all <- desc
@@ -111,6 +112,7 @@ func (v *view) collectEstimate(ctx context.Context, s scrape) {
 	}
 	s.gauge(v.drainEstimate, e.Took.P50.Seconds(), "0.5")
 	s.gauge(v.drainEstimate, e.Took.P99.Seconds(), "0.99")
+	s.gauge(v.drainLimit, e.Kill.Seconds())
 	s.gauge(v.drainCut, float64(e.Cut))
 }
 
