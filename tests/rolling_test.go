@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ const sigterm = syscall.SIGTERM
 func TestInstances(t *testing.T) {
 	runWithBinary(t, []binaryTest{
 		{"a rolling restart loses nothing", rollingRestart},
+		{"a fleet that is drained one after the other loses nothing", rollingDrain},
 		{"a crashed instance's workflows resume once their leases have run out", crash},
 		{"without a store sessions go on, if that is wanted", storeAwayOpen},
 		{"without a store sessions are refused, if that is wanted", storeAwayClosed},
@@ -114,6 +116,57 @@ func rollingRestart(t *testing.T, binary string) {
 	}
 	agent.wantOneAtATime()
 	agent.wantAnswersOf(append(all, late...))
+}
+
+// rollingDrain drains three instances under load with one command, which shows each step.
+func rollingDrain(t *testing.T, binary string) {
+	const workflows = 60
+	agent := newWitness(t, 100*time.Millisecond, journey(30))
+	redis := startRedis(t)
+	var instances []*process
+	args := []string{"fleet", "--drain", "--resume", "--yes", "--reason", "rebalance"}
+	for range 3 {
+		p := startInstance(t, binary, agent, redis, "--drain-delay", "500ms")
+		instances, args = append(instances, p), append(args, "--admin", p.admin)
+	}
+	b := newBalancer(t, instances...)
+	gate := make(chan struct{})
+	var all []*traveller
+	for i := range workflows {
+		all = append(all, travel(t, b.url(), fmt.Sprint("workflow-", i), gate, 0))
+	}
+	for _, c := range all {
+		c.waitFor("an action", func(p *passage) bool { return p.actions > 0 })
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, binary, args...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	shown := string(out)
+	for i, p := range instances {
+		for _, step := range []string{"drains", "ready again after"} {
+			_, rest, found := strings.Cut(shown, fmt.Sprintf("%d/3 %s %s", i+1, p.admin, step))
+			if !found {
+				t.Fatalf("no step %q of instance %d in its order:\n%s", step, i+1, out)
+			}
+			shown = rest
+		}
+	}
+	close(gate)
+	drained := 0
+	for _, c := range all {
+		c.wantFinished()
+		c.wantCloses("1001 rebalance", "1000")
+		drained += len(c.soFar().closes) - 1
+	}
+	if drained < workflows {
+		t.Errorf("%d sessions were drained, want %d at least: each instance was", drained, workflows)
+	}
+	agent.wantOneAtATime()
+	agent.wantAnswersOf(all)
 }
 
 // startInstance runs one of several gateways.

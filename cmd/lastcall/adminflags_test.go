@@ -21,6 +21,7 @@ type adminCommands struct {
 	Drain    drainCmd    `cmd:""`
 	Resume   resumeCmd   `cmd:""`
 	Top      topCmd      `cmd:""`
+	Fleet    fleetCmd    `cmd:""`
 }
 
 func parseAdmin(args ...string) (*adminCommands, *kong.Context, error) {
@@ -43,6 +44,8 @@ func adminRun(ctx context.Context, std streams, args ...string) int {
 		err = grammar.Drain.run(ctx, std)
 	case "top":
 		err = grammar.Top.run(ctx, std)
+	case "fleet":
+		err = grammar.Fleet.run(ctx, std)
 	default:
 		err = command.Run(std)
 	}
@@ -142,7 +145,7 @@ func TestOnlyAdminAndTokenComeFromTheEnvironment(t *testing.T) {
 func TestHelpOfTheAdminCommandsHasExamplesThatAreRight(t *testing.T) {
 	helps := map[string]string{
 		"sessions": (*sessionsCmd)(nil).Help(), "drain": (*drainCmd)(nil).Help(),
-		"resume": (*resumeCmd)(nil).Help(), "top": (*topCmd)(nil).Help(),
+		"resume": (*resumeCmd)(nil).Help(), "top": (*topCmd)(nil).Help(), "fleet": (*fleetCmd)(nil).Help(),
 	}
 	for command, help := range helps {
 		_, example, _ := strings.Cut(help, "Example:\n")

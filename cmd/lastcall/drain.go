@@ -19,19 +19,14 @@ import (
 // drainCmd is the flags of "lastcall drain". nil is a flag that was not given. An empty flag, as of a shell variable
 // that isn't set, must not drain everything.
 type drainCmd struct {
-	ID            *string        `arg:"" optional:"" help:"Session to drain (default: all)."`
-	Sessions      *int           `env:"-" placeholder:"N" help:"Only so many sessions, the oldest."`
-	OlderThan     *time.Duration `env:"-" placeholder:"D" help:"Only sessions older than this."`
-	Agent         *string        `env:"-" placeholder:"ADDR" help:"Only sessions at this agent."`
-	Kind          *string        `env:"-" placeholder:"KIND" help:"Only sessions of this kind."`
-	Principal     *string        `env:"-" placeholder:"NAME" help:"Only sessions of this principal: the name of its token, or what --auth-url says."`
-	Deadline      *time.Duration `env:"-" placeholder:"D" help:"When the drain ends, from now (default: the gateway's)."`
-	Grace         *time.Duration `env:"-" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default: the gateway's)."`
-	BatchSize     *int           `env:"-" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once (default: the gateway's)."`
-	BatchInterval *time.Duration `env:"-" aliases:"wave-interval" placeholder:"D" help:"Time between two batches (default: the gateway's)."`
-	Reason        string         `env:"-" placeholder:"TEXT" help:"Reason in the close frames (default: the gateway's)."`
-	Yes           bool           `env:"-" help:"Don't ask before everything is drained."`
-	DryRun        bool           `env:"-" help:"Drain nothing: show the timeline, how long the drain would take, and whether its deadline suffices."`
+	ID        *string        `arg:"" optional:"" help:"Session to drain (default: all)."`
+	Sessions  *int           `env:"-" placeholder:"N" help:"Only so many sessions, the oldest."`
+	OlderThan *time.Duration `env:"-" placeholder:"D" help:"Only sessions older than this."`
+	Agent     *string        `env:"-" placeholder:"ADDR" help:"Only sessions at this agent."`
+	Kind      *string        `env:"-" placeholder:"KIND" help:"Only sessions of this kind."`
+	Principal *string        `env:"-" placeholder:"NAME" help:"Only sessions of this principal: the name of its token, or what --auth-url says."`
+	drainOptions
+	DryRun bool `env:"-" help:"Drain nothing: show the timeline, how long the drain would take, and whether its deadline suffices."`
 	operator.Flags
 }
 
@@ -131,11 +126,25 @@ func (c *drainCmd) check() error {
 		return errors.New("--principal is empty")
 	case c.Sessions != nil && *c.Sessions < 1:
 		return fmt.Errorf("--sessions %d: must be at least 1", *c.Sessions)
-	case c.BatchSize != nil && *c.BatchSize < 0:
+	}
+	return cmp.Or(checkDuration("older-than", c.OlderThan, time.Millisecond), c.drainOptions.check())
+}
+
+// drainOptions are the flags that every drain takes. nil is a flag that was not given.
+type drainOptions struct {
+	Deadline      *time.Duration `env:"-" placeholder:"D" help:"When the drain ends, from now (default: the gateway's)."`
+	Grace         *time.Duration `env:"-" placeholder:"D" help:"Let running workflows go on this long before they are stopped (default: the gateway's)."`
+	BatchSize     *int           `env:"-" placeholder:"N" help:"Drain this many sessions at a time; 0 is all at once (default: the gateway's)."`
+	BatchInterval *time.Duration `env:"-" aliases:"wave-interval" placeholder:"D" help:"Time between two batches (default: the gateway's)."`
+	Reason        string         `env:"-" placeholder:"TEXT" help:"Reason in the close frames (default: the gateway's)."`
+	Yes           bool           `env:"-" help:"Don't ask before everything is drained."`
+}
+
+func (c *drainOptions) check() error {
+	if c.BatchSize != nil && *c.BatchSize < 0 {
 		return fmt.Errorf("--batch-size %d: must be at least 0", *c.BatchSize)
 	}
 	return cmp.Or(
-		checkDuration("older-than", c.OlderThan, time.Millisecond),
 		checkDuration("deadline", c.Deadline, time.Millisecond),
 		checkDuration("grace", c.Grace, 0),
 		checkDuration("batch-interval", c.BatchInterval, time.Millisecond),
@@ -169,7 +178,7 @@ func (c *drainCmd) confirm(ctx context.Context, gateway *adminapi.Client, std st
 	return nil
 }
 
-func (c *drainCmd) options() adminapi.DrainOptions {
+func (c *drainOptions) options() adminapi.DrainOptions {
 	return adminapi.DrainOptions{
 		Deadline:      valueOf(c.Deadline),
 		Grace:         c.Grace,

@@ -50,6 +50,7 @@ type cli struct {
 	Drain    drainCmd    `cmd:"" help:"Drain a gateway, one session, or some."`
 	Resume   resumeCmd   `cmd:"" help:"Let a drained gateway admit again."`
 	Top      topCmd      `cmd:"" help:"Watch a gateway's sessions, and drain them."`
+	Fleet    fleetCmd    `cmd:"" help:"Watch several gateways, and drain them one after the other."`
 	Report   reportCmd   `cmd:"" help:"Read the report of a drain."`
 	Bench    benchCmd    `cmd:"" help:"Measure a gateway under load."`
 

@@ -95,6 +95,17 @@ func (c *Client) Session(ctx context.Context, id string) (*Session, error) {
 	return clientAnswer[Session](ctx, c, http.MethodGet, c.base.JoinPath("sessions", id), nil)
 }
 
+// Ready returns nil if the gateway is ready: GET /readyz. A [*StatusError] says why it isn't.
+func (c *Client) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	response, err := c.do(ctx, http.MethodGet, c.base.JoinPath("readyz"), nil)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
 // State asks how the gateway stands, and for its drains.
 func (c *Client) State(ctx context.Context) (*State, error) {
 	return clientAnswer[State](ctx, c, http.MethodGet, c.base.JoinPath("drain"), nil)

@@ -37,11 +37,12 @@ func Handler() http.Handler {
 	mux.Handle("GET /assets/app.js", asset("text/javascript; charset=utf-8", script))
 	mux.Handle("GET /assets/style.css", asset("text/css; charset=utf-8", style))
 	mux.Handle("GET /assets/icon.svg", asset("image/svg+xml", icon))
-	return guarded(mux)
+	return Guard(mux)
 }
 
-// guarded sets what every answer carries, errors included.
-func guarded(next http.Handler) http.Handler {
+// Guard sets the headers of every answer, errors included, that let a page have files of its own origin and nothing
+// else.
+func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", policy)
