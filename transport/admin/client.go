@@ -15,9 +15,10 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/tmaxmax/go-sse"
+
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // Bounds of what a [Client] takes and waits for.
@@ -223,18 +224,13 @@ func (c *Client) do(ctx context.Context, method string, u *url.URL, params url.V
 	}
 	defer response.Body.Close()
 	why, _ := io.ReadAll(io.LimitReader(response.Body, maxClientLine)) // what came of it will do
-	return nil, &StatusError{response.StatusCode, printableLine(why)}
+	return nil, &StatusError{response.StatusCode, firstLine(why)}
 }
 
-// printableLine is a text's first line without what a terminal would act upon.
-func printableLine(text []byte) string {
+// firstLine is a text's first line, safe to show.
+func firstLine(text []byte) string {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(text), []byte("\n"))
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, string(line)))
+	return strings.TrimSpace(printable.Line(string(line)))
 }
 
 // Events calls handle for each event, in their order, from the state that comes first. It returns

@@ -130,7 +130,7 @@ func TestClientTellsWhatTheGatewaySaid(t *testing.T) {
 	}{
 		{http.StatusConflict, "the process ends\nmore\n", "the gateway answered 409: the process ends"},
 		{http.StatusUnauthorized, "", "the gateway answered 401 Unauthorized"},
-		{http.StatusBadRequest, "\x1b]0;evil\x07 no", "the gateway answered 400: ]0;evil  no"},
+		{http.StatusBadRequest, "\x1b]0;evil\x07 no", "the gateway answered 400: \\x1b]0;evil\\x07 no"},
 		{http.StatusBadGateway, strings.Repeat("x", 100_000), "the gateway answered 502: " + strings.Repeat("x", maxClientLine)},
 	} {
 		c, ctx := clientOf(t, func(w http.ResponseWriter, _ *http.Request) {

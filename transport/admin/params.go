@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // maxDuration bounds every duration, so that no sum of a few overflows.
@@ -144,8 +144,7 @@ func (p *params) duration(name string, least, byDefault time.Duration) time.Dura
 // printable returns a text of at most so many bytes, without control characters.
 func (p *params) printable(name string, most int) string {
 	value := p.text(name)
-	unprintable := func(c rune) bool { return !unicode.IsPrint(c) }
-	if len(value) > most || !utf8.ValidString(value) || strings.ContainsFunc(value, unprintable) {
+	if len(value) > most || !printable.Is(value) {
 		p.fail("%s must be printable, and %d bytes at most", name, most)
 	}
 	return value

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // Close codes that this package decides on. 1006 is never on the wire: it says that no close frame
@@ -38,7 +40,7 @@ func (e *CloseError) Error() string {
 	case e.Reason == "":
 		return fmt.Sprintf("connection closed with code %d", e.Code)
 	default:
-		return fmt.Sprintf("connection closed with code %d: %s", e.Code, printable(e.Reason))
+		return fmt.Sprintf("connection closed with code %d: %s", e.Code, printable.Line(e.Reason))
 	}
 }
 
@@ -58,7 +60,7 @@ func (e *RefusedError) Error() string {
 	if e.Message == "" {
 		return text
 	}
-	return text + ": " + printable(e.Message)
+	return text + ": " + printable.Line(e.Message)
 }
 
 // lost returns the error for a connection that broke.

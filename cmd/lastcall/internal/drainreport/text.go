@@ -11,6 +11,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // WriteJSON writes nothing that a terminal would obey: JSON as such leaves some control characters be.
@@ -19,7 +20,7 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(w, terminal.EscapeJSON(data))
+	_, err = fmt.Fprintln(w, printable.JSON(data))
 	return err
 }
 

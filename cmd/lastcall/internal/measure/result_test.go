@@ -48,7 +48,7 @@ load          64 sessions for 10s: 1234 round trips a second, 2469 messages a se
 round trip    p50 1.23ms  p90 123ms  p99 1.23s  max 12.3s
               7 workflows were completed, and others begun
               1 could not be begun: timeout
-ended early   2 with 1011 agent [2J error
+ended early   2 with 1011 agent\x1b[2J error
 drain         the last client was closed after 500ms; the gateway took 456ms: 87 drained, 1 killed
 closed        87 with 1001 server shutdown
               1 with 1006

@@ -85,7 +85,7 @@ func TestDrainSummaryNamesTheKilledUpToTen(t *testing.T) {
 	}
 	d.Totals[actors.Killed] = 12
 	d.Killed = strings.Split("a\x1b b c d e f g h i j k l", " ")
-	if got, want := Summary(&d), "drained 13 sessions in 1.234s: drained 1, killed 12; had to be killed: a , b, c, d, e, f, g, h, i, j and 2 more"; got != want {
+	if got, want := Summary(&d), "drained 13 sessions in 1.234s: drained 1, killed 12; had to be killed: a\\x1b, b, c, d, e, f, g, h, i, j and 2 more"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

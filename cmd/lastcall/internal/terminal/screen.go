@@ -6,11 +6,11 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
+
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // terminalOf is the terminal that w writes to, or r reads.
@@ -35,15 +35,10 @@ func Size(w io.Writer) (width, height int) {
 	return 80, 24
 }
 
-// OneLine makes what an agent wrote safe and short for a terminal.
+// OneLine is a text of a peer's as one line that is safe for a terminal, cut to 160 characters.
 func OneLine(s string) string {
 	const most = 160
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
+	s = printable.Line(s)
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most]) + "…"
 	}
@@ -88,23 +83,7 @@ func FitCell(text string, width int) string { return ansi.Truncate(text, max(0, 
 func WriteJSON(w io.Writer, value any) error {
 	data, err := json.Marshal(value)
 	if err == nil {
-		_, err = fmt.Fprintln(w, EscapeJSON(data))
+		_, err = fmt.Fprintln(w, printable.JSON(data))
 	}
 	return err
-}
-
-// EscapeJSON escapes what isn't printable, which JSON lets pass: a terminal may act upon it. It can only be in
-// strings. Line feeds stay.
-func EscapeJSON(data []byte) string {
-	var safe strings.Builder
-	for _, r := range string(data) {
-		if r == '\n' || unicode.IsPrint(r) {
-			safe.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			fmt.Fprintf(&safe, `\u%04x`, unit)
-		}
-	}
-	return safe.String()
 }

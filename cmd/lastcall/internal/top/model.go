@@ -4,7 +4,6 @@ package top
 import (
 	"fmt"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	tea "charm.land/bubbletea/v2"
@@ -12,6 +11,7 @@ import (
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // topModel is what "lastcall top" knows and shows. Update decides, View draws, and what either wants
@@ -308,7 +308,7 @@ func (m *topModel) filterKey(key string) tea.Cmd {
 		m.filter = m.filter[:len(m.filter)-size]
 	default:
 		r, size := utf8.DecodeRuneInString(key)
-		if size == len(key) && unicode.IsPrint(r) && utf8.RuneCountInString(m.filter) < most {
+		if size == len(key) && printable.Rune(r) && utf8.RuneCountInString(m.filter) < most {
 			m.filter += key
 		}
 	}

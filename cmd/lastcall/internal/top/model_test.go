@@ -351,7 +351,7 @@ func TestTopGoesOnTryingWhenTheConnectionIsLost(t *testing.T) {
 	if _, cmd := u.model.Update(failure); cmd == nil {
 		t.Error("it gives up")
 	}
-	u.wants(t, "not answered for 5s, trying again: connection  refused", "id0000")
+	u.wants(t, "not answered for 5s, trying again: connection\\x1b refused", "id0000")
 	u.second()
 	if strings.Contains(ansi.Strip(u.model.text()), "not answered") {
 		t.Errorf("still:\n%s", ansi.Strip(u.model.text()))
