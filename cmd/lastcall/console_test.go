@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -11,8 +12,10 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/servescreen"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/transport/gateway"
+	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // screen is what a terminal shows after it was written this.
@@ -36,8 +39,9 @@ func observed(t *testing.T, onTerminal bool) (observe func(event any), log *slog
 	}
 	shown = new(lockedBuffer)
 	console := terminal.NewConsole(shown, onTerminal)
-	log = newLogger(console, "auto", "info")
-	detach := gateway.Observers{Log: log, Progress: func(event any) bool { return showDrain(console, event) }}.Attach(supervisor)
+	log = newLogger(console, "text", "info")
+	screen := &servescreen.Screen{Console: console, Width: func() int { return 100 }, Snapshot: supervisor.Snapshot}
+	detach := gateway.Observers{Log: log, Progress: screen.Show}.Attach(supervisor)
 	t.Cleanup(func() {
 		detach()
 		supervisor.Close()
@@ -62,16 +66,18 @@ func TestTerminalShowsProgressAndTotals(t *testing.T) {
 		return lines[len(lines)-1]
 	}
 
-	observe(actors.DrainStarted{DrainStatus: actors.DrainStatus{Sessions: 3, Deadline: deadline}})
-	eventually(t, last, func(line string) bool { return line == "draining: 3 sessions" })
-	observe(actors.DrainProgress{DrainStatus: actors.DrainStatus{Left: 1, Totals: totalsSoFar, Deadline: deadline}})
-	progress := "draining: 1 sessions left, 1h0m0s to the deadline: 2 drained, 1 killed"
+	observe(actors.DrainStarted{DrainStatus: actors.DrainStatus{Sessions: 3, Left: 3, Deadline: deadline}})
+	eventually(t, last, func(line string) bool {
+		return line == "[>.......................................] 0/3 · 3 left · 1h0m0s to the deadline"
+	})
+	observe(actors.DrainProgress{DrainStatus: actors.DrainStatus{Sessions: 4, Left: 1, Totals: totalsSoFar, Deadline: deadline}})
+	progress := "[###################!!!!!!!!!!>.........] 3/4 drained 2, killed 1 · 1 left · 1h0m0s to the deadline"
 	eventually(t, last, func(line string) bool { return line == progress })
 	log.Info("pushes the line down")
 	if last() != progress {
 		t.Errorf("after a record the line shows %q, want %q", last(), progress)
 	}
-	observe(actors.DrainFinished{Report: someReport})
+	observe(actors.DrainFinished{DrainStatus: actors.DrainStatus{Totals: totalsSoFar, Over: true, Elapsed: 1235 * time.Millisecond, Killed: []string{"c"}}, Report: someReport})
 	eventually(t, shown.String, operatortest.Holds("drained 3 sessions"))
 	log.Info("comes after it")
 
@@ -86,7 +92,7 @@ func TestTerminalShowsProgressAndTotals(t *testing.T) {
 	want := []string{
 		`"drain started" drain="" part=false reason="" sessions=3 services=0 deadline=` + deadline.Format("2006-01-02T15:04:05.000Z07:00"),
 		`"pushes the line down"`,
-		"drained 3 sessions in 1.235s: 2 drained, 1 killed; had to be killed: session c",
+		"drained 3 sessions in 1.235s: drained 2, killed 1; had to be killed: c",
 		`"comes after it"`,
 		"",
 	}
@@ -103,7 +109,7 @@ func TestADrainOfAPartIsLoggedOnATerminalToo(t *testing.T) {
 	observe(actors.DrainProgress{DrainStatus: part})
 	observe(actors.DrainFinished{DrainStatus: part, Report: someReport})
 	eventually(t, shown.String, operatortest.Holds("drain finished"))
-	if n := strings.Count(shown.String(), "drain=d1 "); n != 3 || strings.Contains(shown.String(), "draining:") {
+	if n := strings.Count(shown.String(), "drain=d1 "); n != 3 || strings.Contains(shown.String(), " to the deadline") {
 		t.Errorf("logged %s", shown)
 	}
 }
@@ -132,6 +138,18 @@ func TestLogLevel(t *testing.T) {
 		handler := newLogger(terminal.NewConsole(new(bytes.Buffer), false), "json", name).Handler()
 		if !handler.Enabled(t.Context(), level) || handler.Enabled(t.Context(), level-1) {
 			t.Errorf("--log-level %s doesn't begin at %v", name, level)
+		}
+	}
+}
+
+// A workflow's name and an agent's error are a peer's words.
+func TestTextLogsObeyNobodysEscapes(t *testing.T) {
+	for _, onTerminal := range []bool{true, false} {
+		var shown bytes.Buffer
+		log := newLogger(terminal.NewConsole(&shown, onTerminal), "text", "info")
+		log.Info("session stopped", "workflow", operatortest.EvilText, "error", errors.New(operatortest.EvilText), "reason", actors.Outcome(operatortest.EvilText))
+		if !printable.Is(strings.TrimSuffix(shown.String(), "\n")) {
+			t.Errorf("%q", shown.String())
 		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,8 +12,8 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
-	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/servescreen"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/systemd"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/transport/gateway"
@@ -25,7 +24,7 @@ import (
 type serveCmd struct {
 	serveflags.Flags
 
-	LogFormat string `group:"Telemetry" default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal, else json."`
+	LogFormat string `group:"Telemetry" default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: short lines for a person on a terminal, else json."`
 	LogLevel  string `group:"Telemetry" default:"info" enum:"debug,info,warn,error" placeholder:"LEVEL" help:"debug, info, warn or error (default ${default})."`
 
 	LogSessions bool `group:"Telemetry" help:"Log the begin and the end of every session. Without it they are debug records, but for ends that are refusals or failures."`
@@ -73,16 +72,20 @@ func (c *serveCmd) Run(std streams) error {
 		console = terminal.NewConsole(lines, terminal.Is(std.err))
 		return newLogger(console, c.LogFormat, c.LogLevel)
 	})
-	deadline, err := c.serve(console, log, signals)
+	width := func() int {
+		columns, _ := terminal.Size(std.err)
+		return columns
+	}
+	deadline, err := c.serve(console, width, log, signals)
 	code := exitCode(err, console)
 	log.Close(deadline)
 	return exited(code)
 }
 
 // serve returns the deadline of the process with how it went. Zero: there is none.
-func (c *serveCmd) serve(console *terminal.Console, log *daemon.Log, signals *daemon.Signals) (deadline time.Time, err error) {
+func (c *serveCmd) serve(console *terminal.Console, width func() int, log *daemon.Log, signals *daemon.Signals) (deadline time.Time, err error) {
 	slog.SetDefault(log.Logger) // hollywood, grpc-go and package log log there
-	g, err := c.open(console, log, func(until time.Time) { deadline = until })
+	g, err := c.open(console, width, log, func(until time.Time) { deadline = until })
 	if err != nil {
 		return time.Time{}, usageError{err}
 	}
@@ -102,7 +105,7 @@ func (c *serveCmd) serve(console *terminal.Console, log *daemon.Log, signals *da
 
 // open opens the gateway and the systemd notifier. An error is one of a flag or a socket. ending is called when the
 // last drain begins.
-func (c *serveCmd) open(console *terminal.Console, log *daemon.Log, ending func(deadline time.Time)) (*gateway.Gateway, error) {
+func (c *serveCmd) open(console *terminal.Console, width func() int, log *daemon.Log, ending func(deadline time.Time)) (*gateway.Gateway, error) {
 	passed, err := systemd.Inherited()
 	if err != nil {
 		return nil, err
@@ -122,9 +125,10 @@ func (c *serveCmd) open(console *terminal.Console, log *daemon.Log, ending func(
 	options.LogSessions = c.LogSessions
 	options.Services = append(options.Services, c.services...)
 	options.Observers = []func(any){notifier.Observe}
-	options.Progress = func(event any) bool { return showDrain(console, event) }
+	screen := &servescreen.Screen{Console: console, Width: width, Snapshot: func(ctx context.Context) (actors.Snapshot, error) { return g.Supervisor().Snapshot(ctx) }}
+	options.Progress = screen.Show
 	options.Started = func() {
-		c.LogListening(options)
+		c.sayListening(console, g, options)
 		notifier.Started()
 	}
 	options.Draining = func(deadline time.Time) {
@@ -137,6 +141,18 @@ func (c *serveCmd) open(console *terminal.Console, log *daemon.Log, ending func(
 	return g, g.Supervisor().Add("notifier", actors.AfterSessions, notifier) // first: systemd hears to the end
 }
 
+// sayListening says where the gateway is reached: to a person with what a drain will be, else as a record.
+func (c *serveCmd) sayListening(console *terminal.Console, g *gateway.Gateway, options gateway.Options) {
+	defer c.WarnOfLimit(options.Log)
+	where := c.Listening(options)
+	drain, err := g.Supervisor().Estimate(context.Background(), options.Drain.Drain())
+	if err != nil || !forPerson(console, c.LogFormat) { // an error: a drain has begun already
+		options.Log.Info("listening", "sessions", where.Sessions, "admin", where.Admin, "agent", where.Agent)
+		return
+	}
+	_, _ = io.WriteString(console, servescreen.Start(version(), where, drain))
+}
+
 // profiles are those of net/http/pprof but for the command line, which may have secrets.
 func profiles() http.Handler {
 	mux := http.NewServeMux()
@@ -146,31 +162,21 @@ func profiles() http.Handler {
 	return mux
 }
 
-// showDrain shows the drain of all sessions on a terminal: see [gateway.Observers].
-func showDrain(c *terminal.Console, event any) (shown bool) {
-	switch e := event.(type) {
-	case actors.DrainStarted:
-		c.Show(fmt.Sprintf("draining: %d sessions", e.Sessions))
-	case actors.DrainProgress:
-		left := max(0, time.Until(e.Deadline)).Round(100 * time.Millisecond)
-		c.Show(fmt.Sprintf("draining: %d sessions left, %v to the deadline%s", e.Left, left, terminal.Suffix(": ", operator.Totals(e.Totals))))
-	case actors.DrainFinished:
-		line := fmt.Sprintf("drained %d sessions in %v%s", len(e.Report.Sessions), e.Report.Took, terminal.Suffix(": ", operator.Totals(e.Report.Totals)))
-		if err := e.Report.Err(); err != nil {
-			line += "; " + err.Error()
-		}
-		c.Conclude(line)
-	}
-	return c.IsTerminal()
-}
+// forPerson reports whether the log is read by a person on a terminal.
+func forPerson(c *terminal.Console, format string) bool { return format == "auto" && c.IsTerminal() }
 
 func newLogger(c *terminal.Console, format, level string) *slog.Logger {
 	var least slog.Level
 	_ = least.UnmarshalText([]byte(level)) // the grammar has checked it
 	options := &slog.HandlerOptions{Level: least}
-	var handler slog.Handler = slog.NewJSONHandler(c, options)
-	if format == "text" || format == "auto" && c.IsTerminal() {
+	var handler slog.Handler
+	switch {
+	case format == "text":
 		handler = slog.NewTextHandler(c, options)
+	case forPerson(c, format):
+		handler = servescreen.Handler(c, least)
+	default:
+		handler = slog.NewJSONHandler(c, options)
 	}
 	return slog.New(tracing.LogHandler(handler))
 }

@@ -48,9 +48,11 @@ func startUnread(t *testing.T, role string, stderr, reader *os.File, args ...str
 		_ = command.Process.Kill()
 		<-u.exited
 	})
-	line, err := u.read.ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
+	line := u.line()
+	if strings.HasPrefix(line, "lastcall ") { // for a person
+		_, u.url, _ = strings.Cut(strings.TrimSpace(u.line()), "sessions  ")
+		_, u.admin, _ = strings.Cut(strings.TrimRight(u.line(), "/\r\n"), "page      ")
+		return u
 	}
 	var listening struct{ Sessions, Admin string }
 	if err := json.Unmarshal([]byte(line), &listening); err != nil {
@@ -58,6 +60,15 @@ func startUnread(t *testing.T, role string, stderr, reader *os.File, args ...str
 	}
 	u.url, u.admin = listening.Sessions, listening.Admin
 	return u
+}
+
+func (u *unread) line() string {
+	u.t.Helper()
+	line, err := u.read.ReadString('\n')
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return line
 }
 
 func (u *unread) get(path string) (status int, body string) {
@@ -204,12 +215,18 @@ func TestAHurriedEndDoesNotWaitForTheLog(t *testing.T) {
 
 // Ctrl-S stops a terminal.
 func TestAStoppedTerminalStopsNoDrain(t *testing.T) {
+	for _, format := range []string{"json", "auto"} {
+		t.Run(format, func(t *testing.T) { stoppedTerminalStopsNoDrain(t, format) })
+	}
+}
+
+func stoppedTerminalStopsNoDrain(t *testing.T, format string) {
 	terminal, stderr, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer terminal.Close()
-	u := startUnread(t, "no daemon", stderr, terminal, "--log-format", "json")
+	u := startUnread(t, "no daemon", stderr, terminal, "--log-format", format)
 	stderr.Close()
 	if _, err := terminal.WriteString("\x13"); err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func (h *Handler) getEstimate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return estimateOf(estimate), nil
+	return EstimateOf(estimate), nil
 }
 
 // postDrain drains everything, and leaves the process up; or the part that is selected.
@@ -130,5 +130,5 @@ func (h *Handler) begin(r *http.Request, d actors.Drain) (any, error) {
 	}
 	h.log.Info("drain asked for", "drain", status.ID, "part", status.Part, "sessions", status.Sessions,
 		"reason", status.Reason, "remote", r.RemoteAddr, "principal", principal(r))
-	return drainOf(status), nil
+	return DrainOf(status), nil
 }

@@ -47,13 +47,14 @@ func moment(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 func stateOf(view actors.Overview) State {
 	drains := make([]Drain, len(view.Drains))
 	for i, status := range view.Drains {
-		drains[i] = drainOf(status)
+		drains[i] = DrainOf(status)
 	}
 	slices.SortStableFunc(drains, func(a, b Drain) int { return a.Began.Compare(b.Began) })
 	return State{State: view.State, Final: view.Final, Drains: drains}
 }
 
-func drainOf(status actors.DrainStatus) Drain {
+// DrainOf is how the API shows a drain.
+func DrainOf(status actors.DrainStatus) Drain {
 	d := Drain{
 		ID:       status.ID,
 		Part:     status.Part,
@@ -73,7 +74,8 @@ func drainOf(status actors.DrainStatus) Drain {
 	return d
 }
 
-func estimateOf(e actors.Estimate) Estimate {
+// EstimateOf is how the API shows an estimate.
+func EstimateOf(e actors.Estimate) Estimate {
 	return Estimate{
 		Sessions: e.Sessions,
 		Batches:  e.Batches,
@@ -125,7 +127,7 @@ func drainEvent(name string, status actors.DrainStatus) (string, any) {
 	if status.Age || status.Revoked {
 		return "", nil
 	}
-	return name, drainOf(status)
+	return name, DrainOf(status)
 }
 
 func stoppedOf(e actors.SessionStopped) SessionStopped {

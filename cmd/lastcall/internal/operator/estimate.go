@@ -20,13 +20,8 @@ const killMargin = 5 * time.Second
 func EstimateText(e *adminapi.Estimate, last bool) string {
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	at := func(when actors.Seconds, format string, args ...any) {
-		say("%10s  %s", about(when), fmt.Sprintf(format, args...))
-	}
 	say("A drain of %s that began now (nothing is drained):", terminal.Counted(e.Sessions, "session"))
-	for _, step := range timeline(e, last) {
-		at(step.at, "%s", step.what)
-	}
+	lines = append(lines, Timeline(e, last)...)
 	switch {
 	case e.Sessions == 0:
 		say("There is no session to wait for.")
@@ -47,34 +42,34 @@ func EstimateText(e *adminapi.Estimate, last bool) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// step is a moment of a drain's timeline.
-type step struct {
-	at   actors.Seconds
-	what string
-}
-
-// timeline has the moments of a drain in their order, without those at which nothing is done.
-func timeline(e *adminapi.Estimate, all bool) (steps []step) {
-	add := func(at actors.Seconds, what string) { steps = append(steps, step{at, what}) }
+// Timeline has the moments of a drain in their order, a line each, without those at which nothing is done. all says that
+// it is a drain of everything.
+func Timeline(e *adminapi.Estimate, all bool) (lines []string) {
+	at := func(when actors.Seconds, what string) {
+		lines = append(lines, fmt.Sprintf("%10s  %s", about(when), what))
+	}
 	asked := "the sessions are asked to stop"
 	if e.Batches > 1 {
 		asked = fmt.Sprintf("the first of %d batches is asked to stop", e.Batches)
 	}
 	if all {
 		if e.Closes > 0 {
-			add(0, "not ready any more; new sessions are still admitted")
+			at(0, "not ready any more; new sessions are still admitted")
 		}
 		asked = "no new sessions; " + asked
 	}
-	add(e.Closes, asked)
+	at(e.Closes, asked)
 	if e.Batches > 1 {
-		add(e.LastAsk, "the last batch is asked")
+		at(e.LastAsk, "the last batch is asked")
 	}
 	if e.GraceEnd > e.Closes {
-		add(e.GraceEnd, "workflows that still run are stopped")
+		at(e.GraceEnd, "workflows that still run are stopped")
 	}
-	add(e.Kill, "sessions that are left are killed")
-	return steps
+	at(e.Kill, "sessions that are left are killed")
+	if all && e.Deadline > e.Kill {
+		at(e.Deadline, "the deadline of all else")
+	}
+	return lines
 }
 
 func cutText(cut int) string {

@@ -29,6 +29,7 @@ func TestAnEstimateAsText(t *testing.T) {
 				"       17s  the last batch is asked",
 				"       20s  workflows that still run are stopped",
 				"       34s  sessions that are left are killed",
+				"       35s  the deadline of all else",
 				"A stop takes 412ms (half of the sessions) to 3.1s (99 of 100), by 5120 stops so far.",
 				"1 of the sessions are of a kind and an agent without stops so far: all stops together stand for theirs.",
 				"The drain takes 23s (1 of 2 times) to 24.5s (99 of 100); about 12 sessions will run into the stop timeout or the deadline, and be cut.",

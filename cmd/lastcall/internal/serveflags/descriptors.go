@@ -26,8 +26,8 @@ func DescriptorsFor(sessions, streams int) int {
 	return sort.Search(math.MaxInt32, func(limit int) bool { return SessionsIn(limit, streams) >= sessions })
 }
 
-// warnOfLimit says at start that --max-sessions can't be reached.
-func (f *Flags) warnOfLimit(log *slog.Logger) {
+// WarnOfLimit says at start that --max-sessions can't be reached.
+func (f *Flags) WarnOfLimit(log *slog.Logger) {
 	streams := f.AgentStreams
 	if f.Agent == "" {
 		streams = 0 // it is in process

@@ -145,10 +145,10 @@ func Error(err error) error {
 // HangupDrains reports whether SIGHUP drains, because there is nothing that it could read again.
 func (f *Flags) HangupDrains() bool { return f.Auth != "tokens" && f.Contract == "" }
 
-// LogListening logs where the gateway is reached, and a number of sessions that can't be.
-func (f *Flags) LogListening(o gateway.Options) {
-	o.Log.Info("listening",
-		"sessions", f.urlOf("ws", o.Sessions)+f.Path, "admin", f.urlOf("http", o.Admin),
-		"agent", o.Agents.Name(grant.Target{}))
-	f.warnOfLimit(o.Log)
+// Listening is where a gateway is reached.
+type Listening struct{ Sessions, Admin, Agent string }
+
+// Listening returns where the gateway of these options is reached.
+func (f *Flags) Listening(o gateway.Options) Listening {
+	return Listening{f.urlOf("ws", o.Sessions) + f.Path, f.urlOf("http", o.Admin), o.Agents.Name(grant.Target{})}
 }

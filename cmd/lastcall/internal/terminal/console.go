@@ -4,11 +4,12 @@ package terminal
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 )
 
-// Console is where logs and progress are shown. On a terminal the progress is one line at the
-// bottom, which log records push down.
+// Console is where logs and progress are shown. On a terminal the progress is at the bottom, and log records push it
+// down. Its lines must fit the terminal's width.
 type Console struct {
 	mu       sync.Mutex
 	w        io.Writer
@@ -24,8 +25,16 @@ func NewConsole(w io.Writer, isTerminal bool) *Console {
 // IsTerminal reports whether progress is shown.
 func (c *Console) IsTerminal() bool { return c.terminal }
 
-// clearLine moves to the line's begin and erases it.
-const clearLine = "\r\x1b[K"
+// clearLine moves to the line's begin and erases it; clearAbove does the same with the line above.
+const (
+	clearLine  = "\r\x1b[K"
+	clearAbove = "\x1b[A\x1b[K"
+)
+
+// erase is what erases the status.
+func (c *Console) erase() string {
+	return clearLine + strings.Repeat(clearAbove, strings.Count(c.status, "\n"))
+}
 
 // Write writes log records.
 func (c *Console) Write(p []byte) (int, error) {
@@ -34,19 +43,19 @@ func (c *Console) Write(p []byte) (int, error) {
 	if c.status == "" {
 		return c.w.Write(p)
 	}
-	if _, err := fmt.Fprint(c.w, clearLine, string(p), c.status); err != nil {
+	if _, err := fmt.Fprint(c.w, c.erase(), string(p), c.status); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// Show puts the status in place of the one before. Elsewhere than on a terminal it does nothing.
+// Show puts the status, of one line or more, in place of the one before. Elsewhere than on a terminal it does nothing.
 func (c *Console) Show(status string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.terminal {
+		fmt.Fprint(c.w, c.erase(), status)
 		c.status = status
-		fmt.Fprint(c.w, clearLine, status)
 	}
 }
 
