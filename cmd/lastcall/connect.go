@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
@@ -60,7 +61,7 @@ func (c *connectCmd) Run(std streams) error {
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted: the workflow was stopped")
 	}
-	return err
+	return operator.ExplainURL(err)
 }
 
 func (c *connectCmd) header() http.Header {
@@ -81,7 +82,7 @@ func show(w io.Writer, event client.Event) {
 	case client.Closed:
 		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("closed: %d %s", e.Code, terminal.OneLine(e.Reason))))
 	case client.Reconnecting:
-		fmt.Fprintf(w, "connecting again in %v (attempt %d): %s\n", e.Delay.Round(time.Millisecond), e.Attempt, terminal.OneLine(e.Cause.Error()))
+		fmt.Fprintf(w, "connecting again in %v (attempt %d): %s\n", e.Delay.Round(time.Millisecond), e.Attempt, terminal.OneLine(operator.ExplainURL(e.Cause).Error()))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -161,6 +162,10 @@ func (h *Handler) mux(options Options) http.Handler {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
 		h.health.ServeHTTP(w, r)
+		return
+	}
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") { // the port was mixed up
+		http.Error(w, "this is the admin API: sessions have a listener of their own", http.StatusNotFound)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -85,7 +86,7 @@ func passing(err error) bool {
 		return passingStatus(refused.Status)
 	}
 	var certificate *tls.CertificateVerificationError
-	return !errors.As(err, &certificate)
+	return !errors.As(err, &certificate) && !strings.Contains(err.Error(), "malformed HTTP ") // which has no type
 }
 
 func passingCode(code int) bool {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -15,11 +16,24 @@ func (o *Options) routes(handler *transport.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.Path, handler)
 	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
+	routes := named(mux, o.Path, transport.DefaultExecutePath)
 	if o.Authorizer == nil {
 		// Both hosts must be local: that of the request, and that which a proxy says it was asked for.
-		return onlyLoopback(o.Proxies.Handler(onlyLoopback(mux, o.Log)), o.Log)
+		return onlyLoopback(o.Proxies.Handler(onlyLoopback(routes, o.Log)), o.Log)
 	}
-	return o.Proxies.Handler(mux)
+	return o.Proxies.Handler(routes)
+}
+
+// named answers requests for other paths than these with what the listener is for: its port may have been mixed up with
+// that of the admin API.
+func named(next http.Handler, paths ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(paths, r.URL.Path) {
+			http.Error(w, "this listener takes sessions, at "+paths[0]+"; the admin API has a listener of its own", http.StatusNotFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // needsAuth says what to do about requests that name another host than this machine.

@@ -3,11 +3,6 @@
 package operator
 
 import (
-	"errors"
-	"fmt"
-	"net/http"
-	"syscall"
-
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
 )
 
@@ -25,16 +20,4 @@ func (f *Flags) Open() (*adminapi.Client, error) {
 		return nil, err
 	}
 	return adminapi.NewClient(base, f.Token), nil
-}
-
-// Explain says what may be wrong where a gateway can't be asked.
-func Explain(err error) error {
-	var status *adminapi.StatusError
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%w: is the gateway running, and is --admin right?", err)
-	case errors.As(err, &status) && status.Status == http.StatusUnauthorized:
-		return fmt.Errorf("%w: is LASTCALL_TOKEN (or --token) right?", err)
-	}
-	return err
 }
