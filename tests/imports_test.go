@@ -50,7 +50,7 @@ var layers = [][]string{
 	{"cmd/lastcall/internal/systemd", "cmd/lastcall/internal/terminal"},
 	{"cmd/lastcall/internal/systemd/systemdtest", "cmd/lastcall/internal/daemon", "cmd/lastcall/internal/serveflags"},
 	{"cmd/lastcall/internal/operator", "cmd/lastcall/internal/drainreport"},
-	{"cmd/lastcall/internal/operator/operatortest", "cmd/lastcall/internal/top", "cmd/lastcall/internal/fleet", "cmd/lastcall/internal/servescreen", "cmd/lastcall/internal/measure"},
+	{"cmd/lastcall/internal/operator/operatortest", "cmd/lastcall/internal/top", "cmd/lastcall/internal/fleet", "cmd/lastcall/internal/servescreen", "cmd/lastcall/internal/connectscreen", "cmd/lastcall/internal/measure"},
 	{"cmd/lastcall"},
 	{"tests", "tests/bench"},
 }

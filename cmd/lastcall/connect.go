@@ -3,16 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os/signal"
-	"strings"
 	"syscall"
-	"time"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
-
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/connectscreen"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	"github.com/lastcall-go/lastcall/proto/dap"
@@ -26,19 +21,24 @@ type connectCmd struct {
 	Goal     string `default:"Look around and say what this project is." placeholder:"TEXT" help:"What the workflow is to do."`
 	Token    string `placeholder:"TOKEN" help:"Bearer token for the gateway. Better set as LASTCALL_TOKEN: others can see a command line."`
 	Workflow string `placeholder:"ID" help:"The workflow to start or resume (default: a new one)."`
+	JSON     bool   `name:"json" env:"-" help:"Print each event as a line of JSON."`
 }
 
 // Help is shown by "lastcall connect --help".
 func (*connectCmd) Help() string {
-	return `It runs one workflow and shows each of the agent's actions as a line. What only reads the
-current folder is answered at once; what writes or runs is asked about first, and refused where there
-is no terminal to ask on. When the gateway shuts down or the connection is lost, it connects again and
-resumes the workflow.
+	return `It runs one workflow and shows each of the agent's actions as a line, with its result and how long it
+took. What only reads the current folder is answered at once. What writes or runs is asked about first,
+with the change or the command, and refused where there is no terminal to ask on. When the gateway shuts
+down or the connection is lost, it connects again and resumes the workflow.
+
+With --json each event is a line: {"event":"action","verb":"read","object":"main.go",...}. Questions are
+asked on the standard error.
 
 Exit codes: 0 the workflow is done; 1 it failed, or was interrupted; 2 a flag is wrong.
 
 Example:
-  lastcall connect --goal "Find the TODOs" --workflow w1`
+  lastcall connect --goal "Find the TODOs" --workflow w1
+  lastcall connect --json`
 }
 
 // Run implements the command.
@@ -46,7 +46,17 @@ func (c *connectCmd) Run(std streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process, also where what it shows isn't read
-	folder, err := workdir.Open(".", terminal.NewPrompt(std.in, std.out).Ask)
+	asked := std.out
+	if c.JSON {
+		asked = std.err
+	}
+	screen, prompt := connectscreen.New(std.out, c.JSON), terminal.NewPrompt(std.in, asked)
+	folder, err := workdir.Open(".", workdir.Options{
+		Ask: func(ctx context.Context, question workdir.Question) bool {
+			return prompt.Ask(ctx, screen.Question(question))
+		},
+		Done: screen.Done,
+	})
 	if err != nil {
 		return err
 	}
@@ -56,7 +66,7 @@ func (c *connectCmd) Run(std streams) error {
 		Header:  c.header(),
 		Start:   &dap.StartWorkflowRequest{ClientVersion: version(), WorkflowID: c.Workflow, Goal: c.Goal},
 		Handle:  folder.Handle,
-		Observe: func(event client.Event) { show(std.out, event) },
+		Observe: screen.Event,
 	})
 	if errors.Is(err, context.Canceled) {
 		return errors.New("interrupted: the workflow was stopped")
@@ -70,47 +80,4 @@ func (c *connectCmd) header() http.Header {
 		header.Set("Authorization", "Bearer "+c.Token)
 	}
 	return header
-}
-
-// show writes what happened as one line.
-func show(w io.Writer, event client.Event) {
-	switch e := event.(type) {
-	case client.Connected:
-		fmt.Fprintln(w, "connected, workflow", e.WorkflowID)
-	case client.Received:
-		fmt.Fprintln(w, actionLine(e.Action))
-	case client.Closed:
-		fmt.Fprintln(w, strings.TrimSpace(fmt.Sprintf("closed: %d %s", e.Code, terminal.OneLine(e.Reason))))
-	case client.Reconnecting:
-		fmt.Fprintf(w, "connecting again in %v (attempt %d): %s\n", e.Delay.Round(time.Millisecond), e.Attempt, terminal.OneLine(operator.ExplainURL(e.Cause).Error()))
-	}
-}
-
-// actionLine is an action's name and its fields: "  grep  search_directory=. pattern=TODO".
-func actionLine(action *dap.Action) string {
-	message := action.ProtoReflect()
-	field := message.WhichOneof(message.Descriptor().Oneofs().ByName("action"))
-	if field == nil {
-		return "  an action that this client doesn't know"
-	}
-	line := "  " + string(field.Name()) + " "
-	inner := message.Get(field).Message()
-	fields := inner.Descriptor().Fields()
-	for i := range fields.Len() {
-		if f := fields.Get(i); inner.Has(f) && !f.IsMap() {
-			line += " " + string(f.Name()) + "=" + fieldText(f, inner.Get(f))
-		}
-	}
-	return line
-}
-
-func fieldText(f protoreflect.FieldDescriptor, value protoreflect.Value) string {
-	if !f.IsList() {
-		return terminal.OneLine(value.String())
-	}
-	var items []string
-	for i := range value.List().Len() {
-		items = append(items, value.List().Get(i).String())
-	}
-	return terminal.OneLine(strings.Join(items, ","))
 }

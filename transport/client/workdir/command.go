@@ -21,30 +21,30 @@ const (
 )
 
 // runCommand runs a program without a shell, flags before arguments.
-func (w *Workdir) runCommand(ctx context.Context, action *dap.RunCommandAction) (string, error) {
+func (w *Workdir) runCommand(ctx context.Context, action *dap.RunCommandAction, done *Done) (string, error) {
 	line := append([]string{action.Program}, action.Flags...)
 	line = append(line, action.Arguments...)
-	return w.run(ctx, "run", line, action.GetTimeout())
+	return w.run(ctx, "run", line, action.GetTimeout(), done)
 }
 
 // runShellCommand runs a line in sh.
-func (w *Workdir) runShellCommand(ctx context.Context, action *dap.RunShellCommand) (string, error) {
-	return w.run(ctx, "run in a shell", []string{"sh", "-c", action.Command}, action.GetTimeout())
+func (w *Workdir) runShellCommand(ctx context.Context, action *dap.RunShellCommand, done *Done) (string, error) {
+	return w.run(ctx, "run in a shell", []string{"sh", "-c", action.Command}, action.GetTimeout(), done)
 }
 
 // runGitCommand runs git in the folder; its repository is the one that the folder belongs to.
-func (w *Workdir) runGitCommand(ctx context.Context, action *dap.RunGitCommand) (string, error) {
+func (w *Workdir) runGitCommand(ctx context.Context, action *dap.RunGitCommand, done *Done) (string, error) {
 	arguments, err := split(action.GetArguments())
 	if err != nil {
 		return "", err
 	}
 	line := append([]string{"git", action.Command}, arguments...)
-	return w.run(ctx, "run", line, 0)
+	return w.run(ctx, "run", line, 0, done)
 }
 
 // run asks, runs line in the folder with nothing on its input and answers with its output, both
 // streams together, and its exit status. A timeout in seconds that is not positive is the default.
-func (w *Workdir) run(ctx context.Context, what string, line []string, timeout int64) (string, error) {
+func (w *Workdir) run(ctx context.Context, what string, line []string, timeout int64, done *Done) (string, error) {
 	shown := make([]string, len(line))
 	size := 0
 	for i, word := range line {
@@ -54,10 +54,10 @@ func (w *Workdir) run(ctx context.Context, what string, line []string, timeout i
 	if size > maxCommand {
 		return "", fmt.Errorf("the command is over %d bytes", maxCommand)
 	}
-	if err := w.allowed(ctx, what+": "+strings.Join(shown, " ")); err != nil {
+	if err := w.allowed(ctx, Question{Text: what + ": " + strings.Join(shown, " ")}); err != nil {
 		return "", err
 	}
-	return w.execute(ctx, line, bounded(timeout))
+	return w.execute(ctx, line, bounded(timeout), done)
 }
 
 // bounded returns the time that a command gets when its action asks for so many seconds.
@@ -68,7 +68,7 @@ func bounded(seconds int64) time.Duration {
 	return time.Duration(min(seconds, int64(maxTimeout/time.Second))) * time.Second
 }
 
-func (w *Workdir) execute(ctx context.Context, line []string, timeout time.Duration) (string, error) {
+func (w *Workdir) execute(ctx context.Context, line []string, timeout time.Duration, done *Done) (string, error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var out text
@@ -86,7 +86,9 @@ func (w *Workdir) execute(ctx context.Context, line []string, timeout time.Durat
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
+	done.Result = fmt.Sprintf("exit %d", command.ProcessState.ExitCode())
 	if limited.Err() != nil {
+		done.Result = fmt.Sprintf("killed after %v", timeout)
 		out.note(fmt.Sprintf("killed after %v", timeout))
 	} else if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		out.note(err.Error())

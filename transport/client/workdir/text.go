@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/lastcall-go/lastcall/proto/dap"
 )
 
 // maxText is the size in bytes of the text that an answer carries. In JSON a byte becomes six at
@@ -114,4 +116,25 @@ func eachLine(ctx context.Context, r io.Reader, do func(number int64, line []byt
 			return err
 		}
 	}
+}
+
+// measure is the result of an action that only looks, in a few words.
+func measure(action *dap.Action, text string) string {
+	switch action.GetAction().(type) {
+	case *dap.Action_RunReadFile, *dap.Action_RunReadFiles:
+		return size(len(text))
+	}
+	n := strings.Count(text, "\n")
+	if n == 1 {
+		return "1 line"
+	}
+	return strconv.Itoa(n) + " lines"
+}
+
+// size is a number of bytes as a person reads it: "512 B", "2.1 KiB".
+func size(n int) string {
+	if n < 1024 {
+		return strconv.Itoa(n) + " B"
+	}
+	return strconv.FormatFloat(float64(n)/1024, 'f', 1, 64) + " KiB"
 }

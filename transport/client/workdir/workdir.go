@@ -37,13 +37,41 @@ var (
 type Workdir struct {
 	root *os.Root
 	path string // absolute
-	ask  func(ctx context.Context, question string) bool
+	Options
 }
 
-// Open returns a Workdir for the folder at path. ask puts a question of one line to the user, in
-// which everything that the agent chose is quoted where it could look like something else; ctx is
-// done when the answer is of no use any more. A nil ask says no to everything.
-func Open(path string, ask func(ctx context.Context, question string) bool) (*Workdir, error) {
+// Options are the user of a Workdir.
+type Options struct {
+	// Ask puts a question to the user; ctx is done when the answer is of no use any more. Nil: the answer is no.
+	Ask func(ctx context.Context, question Question) bool
+
+	// Done is called with each action that was answered. Nil: it isn't.
+	Done func(Done)
+}
+
+// Question asks whether an action may be done.
+type Question struct {
+	// Text is one line. Everything in it that the agent chose is quoted where it could look like something else.
+	Text string
+
+	// Diff is what the action changes in a file, as a unified diff. It is what the agent and the file say, and
+	// not escaped. Empty: it changes no file, or one that is too large to compare.
+	Diff string
+}
+
+// Done is an action that was answered.
+type Done struct {
+	Action *dap.Action
+	Result string        // in a few words: "2.1 KiB", "12 lines", "exit 1". Empty: there is no more to say than that it is done
+	Err    error         // it failed, or the user declined. A command that fails is none
+	Took   time.Duration // with what the user took to answer
+}
+
+// Declined reports whether the user said no.
+func (d *Done) Declined() bool { return errors.Is(d.Err, errDeclined) }
+
+// Open returns a Workdir for the folder at path.
+func Open(path string, options Options) (*Workdir, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the working folder: %w", err)
@@ -52,10 +80,13 @@ func Open(path string, ask func(ctx context.Context, question string) bool) (*Wo
 	if err != nil {
 		return nil, fmt.Errorf("open the working folder: %w", err)
 	}
-	if ask == nil {
-		ask = func(context.Context, string) bool { return false }
+	if options.Ask == nil {
+		options.Ask = func(context.Context, Question) bool { return false }
 	}
-	return &Workdir{root: root, path: path, ask: ask}, nil
+	if options.Done == nil {
+		options.Done = func(Done) {}
+	}
+	return &Workdir{root: root, path: path, Options: options}, nil
 }
 
 // Close releases the folder.
@@ -68,7 +99,10 @@ func (w *Workdir) Close() error { return w.root.Close() }
 // Reading and searching take at most 30 s; a command takes what its action says, 60 s by default
 // and 10 minutes at most, and is then killed with its children.
 func (w *Workdir) Handle(ctx context.Context, action *dap.Action) *dap.ActionResponse {
-	text, err := w.do(ctx, action)
+	began, done := time.Now(), Done{Action: action}
+	text, err := w.do(ctx, action, &done)
+	done.Err, done.Took = err, time.Since(began)
+	w.Done(done)
 	plain := &dap.PlainTextResponse{Response: text}
 	if err != nil {
 		plain = &dap.PlainTextResponse{Error: clean(err.Error())}
@@ -79,7 +113,7 @@ func (w *Workdir) Handle(ctx context.Context, action *dap.Action) *dap.ActionRes
 	}
 }
 
-func (w *Workdir) do(ctx context.Context, action *dap.Action) (string, error) {
+func (w *Workdir) do(ctx context.Context, action *dap.Action, done *Done) (string, error) {
 	switch a := action.GetAction().(type) {
 	case *dap.Action_RunWriteFile:
 		return w.writeFile(ctx, a.RunWriteFile)
@@ -88,15 +122,19 @@ func (w *Workdir) do(ctx context.Context, action *dap.Action) (string, error) {
 	case *dap.Action_Mkdir:
 		return w.mkdir(ctx, a.Mkdir)
 	case *dap.Action_RunCommand:
-		return w.runCommand(ctx, a.RunCommand)
+		return w.runCommand(ctx, a.RunCommand, done)
 	case *dap.Action_RunShellCommand:
-		return w.runShellCommand(ctx, a.RunShellCommand)
+		return w.runShellCommand(ctx, a.RunShellCommand, done)
 	case *dap.Action_RunGitCommand:
-		return w.runGitCommand(ctx, a.RunGitCommand)
+		return w.runGitCommand(ctx, a.RunGitCommand, done)
 	}
 	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
 	defer cancel()
-	return w.look(ctx, action)
+	text, err := w.look(ctx, action)
+	if err == nil {
+		done.Result = measure(action, text)
+	}
+	return text, err
 }
 
 // look does what needs no question.
@@ -127,8 +165,8 @@ func kind(action *dap.Action) string {
 }
 
 // allowed asks the user; no means errDeclined.
-func (w *Workdir) allowed(ctx context.Context, question string) error {
-	yes := w.ask(ctx, question)
+func (w *Workdir) allowed(ctx context.Context, question Question) error {
+	yes := w.Ask(ctx, question)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

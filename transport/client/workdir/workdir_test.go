@@ -34,6 +34,8 @@ type bench struct {
 	path      string
 	outside   string
 	questions []string
+	diffs     []string
+	done      []workdir.Done
 }
 
 func open(t testing.TB, yes bool) *bench {
@@ -44,9 +46,12 @@ func open(t testing.TB, yes bool) *bench {
 	b.write("main.go", "package main\n\nfunc main() {}\n")
 	b.write("docs/deep/guide.md", "first Needle\nsecond\nthird needle\n")
 	b.write(".git/config", "needle\n")
-	dir, err := workdir.Open(b.path, func(_ context.Context, question string) bool {
-		b.questions = append(b.questions, question)
-		return yes
+	dir, err := workdir.Open(b.path, workdir.Options{
+		Ask: func(_ context.Context, question workdir.Question) bool {
+			b.questions, b.diffs = append(b.questions, question.Text), append(b.diffs, question.Diff)
+			return yes
+		},
+		Done: func(done workdir.Done) { b.done = append(b.done, done) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +217,7 @@ func TestWritingAndRunningNeedAYes(t *testing.T) {
 		command("touch", nil, []string{"new.txt"}), shell("touch new.txt", 0), git("init", "new"),
 	}
 	no := open(t, false)
-	silent, err := workdir.Open(no.path, nil)
+	silent, err := workdir.Open(no.path, workdir.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +242,7 @@ func TestWritingAndRunningNeedAYes(t *testing.T) {
 func TestAYesThatComesTooLateDoesNothing(t *testing.T) {
 	b := open(t, true)
 	ctx, cancel := context.WithCancel(t.Context())
-	dir, err := workdir.Open(b.path, func(context.Context, string) bool { cancel(); return true })
+	dir, err := workdir.Open(b.path, workdir.Options{Ask: func(context.Context, workdir.Question) bool { cancel(); return true }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -563,5 +568,62 @@ func TestArgumentsAreSplitAsAShellWould(t *testing.T) {
 		if text != string(out) {
 			t.Errorf("%q: got %q, the shell says %q", line, text, out)
 		}
+	}
+}
+
+// A question about a change shows it before it is asked.
+func TestAQuestionHasTheChangeAsADiff(t *testing.T) {
+	b := open(t, true)
+	large := strings.Repeat("a line\n", 100_000)
+	for _, test := range []struct {
+		action *dap.Action
+		want   string
+	}{
+		{write("new.txt", "one\ntwo\n"), "@@ -0,0 +1,2 @@\n+one\n+two\n"},
+		{write("main.go", "package main\n\nfunc run() {}\n"), "@@ -1,3 +1,3 @@\n package main\n \n-func main() {}\n+func run() {}\n"},
+		{edit("main.go", "package main", "package other"), "@@ -1,3 +1,3 @@\n-package main\n+package other\n \n func run() {}\n"},
+		{write("main.go", "package other\n\nfunc run() {}\n"), ""},
+		{write("large.txt", large), ""},
+		{mkdir("x"), ""},
+		{shell("true", 0), ""},
+	} {
+		b.diffs = nil
+		if _, failed := b.do(test.action); failed != "" {
+			t.Errorf("%v: %s", test.action, failed)
+		}
+		if len(b.diffs) != 1 || b.diffs[0] != test.want {
+			t.Errorf("%.100v: %q, want %q", test.action, b.diffs, test.want)
+		}
+	}
+}
+
+func TestWhatWasDoneIsToldInAFewWords(t *testing.T) {
+	b := open(t, true)
+	for _, test := range []struct {
+		action   *dap.Action
+		result   string
+		declined bool
+		failed   bool
+	}{
+		{list(""), "3 lines", false, false},
+		{readFile("main.go", nil, nil), "29 B", false, false},
+		{readFile("nowhere", nil, nil), "", false, true},
+		{write("new.txt", strings.Repeat("x", 2000)), "", false, false},
+		{readFile("new.txt", nil, nil), "2.0 KiB", false, false},
+		{shell("exit 3", 0), "exit 3", false, false},
+		{shell("sleep 10", 1), "killed after 1s", false, false},
+		{command("true", nil, nil), "exit 0", false, false},
+	} {
+		b.done = nil
+		b.do(test.action)
+		if len(b.done) != 1 || b.done[0].Action != test.action || b.done[0].Result != test.result ||
+			(b.done[0].Err != nil) != test.failed || b.done[0].Declined() || b.done[0].Took <= 0 {
+			t.Errorf("%v: %+v", test.action, b.done)
+		}
+	}
+	no := open(t, false)
+	no.do(mkdir("x"))
+	if len(no.done) != 1 || !no.done[0].Declined() {
+		t.Errorf("%+v", no.done)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/aymanbagabas/go-udiff"
+
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/codec"
 )
@@ -22,11 +24,15 @@ func (w *Workdir) writeFile(ctx context.Context, action *dap.WriteFile) (string,
 	if err != nil {
 		return "", err
 	}
-	what := "create"
+	what, before := "create", ""
 	if _, err := w.root.Lstat(name); err == nil {
 		what = "replace"
+		before, _ = w.load(name) // if it can't be read there is nothing to compare
 	}
-	question := fmt.Sprintf("%s the file %s with %d bytes", what, quoted(name), len(action.Contents))
+	question := Question{
+		Text: fmt.Sprintf("%s the file %s with %d bytes", what, quoted(name), len(action.Contents)),
+		Diff: diff(before, action.Contents),
+	}
 	if err := w.allowed(ctx, question); err != nil {
 		return "", err
 	}
@@ -46,14 +52,18 @@ func (w *Workdir) editFile(ctx context.Context, action *dap.EditFile) (string, e
 	if err != nil {
 		return "", err
 	}
-	if _, err := w.edited(name, action); err != nil {
+	before, after, err := w.edited(name, action)
+	if err != nil {
 		return "", err
 	}
-	question := fmt.Sprintf("in the file %s replace %s by %s", quoted(name), excerpt(action.OldString), excerpt(action.NewString))
+	question := Question{
+		Text: fmt.Sprintf("in the file %s replace %s by %s", quoted(name), excerpt(action.OldString), excerpt(action.NewString)),
+		Diff: diff(before, after),
+	}
 	if err := w.allowed(ctx, question); err != nil {
 		return "", err
 	}
-	contents, err := w.edited(name, action)
+	_, contents, err := w.edited(name, action)
 	if err != nil {
 		return "", err
 	}
@@ -63,19 +73,32 @@ func (w *Workdir) editFile(ctx context.Context, action *dap.EditFile) (string, e
 	return "edited " + utf8Only(name), nil
 }
 
-// edited returns the file's contents as the edit would leave them.
-func (w *Workdir) edited(name string, action *dap.EditFile) (string, error) {
-	contents, err := w.load(name)
+// edited returns the file's contents, and as the edit would leave them.
+func (w *Workdir) edited(name string, action *dap.EditFile) (before, after string, err error) {
+	before, err = w.load(name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if action.OldString == "" {
-		return "", errors.New("the text to replace is empty")
+		return "", "", errors.New("the text to replace is empty")
 	}
-	if n := strings.Count(contents, action.OldString); n != 1 {
-		return "", fmt.Errorf("the text to replace occurs %d times, not once", n)
+	if n := strings.Count(before, action.OldString); n != 1 {
+		return "", "", fmt.Errorf("the text to replace occurs %d times, not once", n)
 	}
-	return strings.Replace(contents, action.OldString, action.NewString, 1), nil
+	return before, strings.Replace(before, action.OldString, action.NewString, 1), nil
+}
+
+// maxCompared is how many bytes of two contents are compared for a question, which must come soon.
+const maxCompared = 256 << 10
+
+// diff is what changes between two contents, without the lines that name the files. Empty: they are too large, or the
+// same.
+func diff(before, after string) string {
+	if len(before)+len(after) > maxCompared {
+		return ""
+	}
+	_, lines, _ := strings.Cut(udiff.Unified("", "", before, after), "\n+++ \n")
+	return lines
 }
 
 // load returns the contents of a file that is small enough to be edited.
@@ -114,7 +137,7 @@ func (w *Workdir) mkdir(ctx context.Context, action *dap.Mkdir) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if err := w.allowed(ctx, "make the folder "+quoted(name)); err != nil {
+	if err := w.allowed(ctx, Question{Text: "make the folder " + quoted(name)}); err != nil {
 		return "", err
 	}
 	if err := w.root.MkdirAll(name, 0o755); err != nil {
