@@ -96,3 +96,25 @@ func TestAMultitudeThatNothingMovesIsGivenUpAtTheDeadline(t *testing.T) {
 		time.Sleep(time.Hour)
 	})
 }
+
+// What a killed session had waited for is what its operator asks first.
+func TestAKilledSessionsReportSaysWhatItWaitedFor(t *testing.T) {
+	actorstest.Run(t, actors.Options{}, func(t *testing.T, h *actorstest.Supervisor) {
+		s := h.Session()
+		s.Agent.OnStop.Hangs, s.Client.OnClose.Hangs = true, true
+		s.Serve()
+		report, _, _ := h.TimedDrain(actors.Drain{Only: &actors.Selection{}, Deadline: time.Now().Add(2 * time.Second)})
+		if len(report.Sessions) != 1 || report.Sessions[0].Outcome != actors.Killed || report.Sessions[0].WaitedFor == actors.AwaitsNothing {
+			t.Errorf("%+v", report.Sessions)
+		}
+		handler := h.Connection(actors.Connection{}).Run(func(ctx context.Context) error {
+			<-actors.OutOfTime(ctx).Done()
+			return nil
+		})
+		report, _, _ = h.TimedDrain(actors.Drain{Only: &actors.Selection{}, Deadline: time.Now().Add(time.Second)})
+		_ = handler.Wait()
+		if len(report.Sessions) != 1 || report.Sessions[0].WaitedFor != actors.AwaitsHandler {
+			t.Errorf("%+v", report.Sessions)
+		}
+	})
+}

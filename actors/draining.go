@@ -198,6 +198,9 @@ func (s *supervisor) tell(children []*child, stop Stop) {
 func (s *supervisor) kill(children []*child, reason string) {
 	var message any = Stop{Cause: CauseKill, Reason: reason}
 	for _, c := range children {
+		if c.member != nil {
+			c.waitedFor = c.standing().WaitsFor
+		}
 		s.engine.Send(c.pid, message)
 	}
 }

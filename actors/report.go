@@ -34,6 +34,9 @@ type SessionReport struct {
 	Age      Seconds `json:"age_seconds"`
 	Outcome  Outcome `json:"outcome"`
 	Took     Seconds `json:"stop_seconds"` // from the request to stop; 0 if it ended without one
+
+	// WaitedFor is what a killed session waited for when its time was up.
+	WaitedFor Awaited `json:"waited_for,omitempty"`
 }
 
 // ServiceReport is how one service ended.

@@ -227,6 +227,7 @@ type child struct {
 	overdue   bool        // its age limit passed during a drain
 	began     time.Time
 	told      time.Time // when it was asked to stop. Zero: it was not
+	waitedFor Awaited   // of a session, when it was killed
 }
 
 // Stopped is a child's acknowledgement: its last message, sent exactly once, when nothing of it is
@@ -318,7 +319,7 @@ func (s *supervisor) sessionStopped(c *child, m Stopped) (note func(*Report)) {
 		m.Left = PhaseSpan{standing.Phase, time.Since(standing.Since)}
 	}
 	s.noteStop(c, m)
-	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took()}
+	report := SessionReport{ID: c.id, Workflow: m.Workflow, Age: Seconds(time.Since(c.began)), Outcome: m.Outcome, Took: c.took(), WaitedFor: c.waitedFor}
 	s.engine.BroadcastEvent(SessionStopped{
 		SessionReport: report,
 		Info:          c.info,

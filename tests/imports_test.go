@@ -37,7 +37,7 @@ var layers = [][]string{
 	{"actors/relay"},
 	{"actors/actorstest"},
 	// What several parts of the transport need.
-	{"transport/grant", "transport/codec", "transport/requestid", "transport/tlsconfig", "transport/toolhttp", "transport/logqueue"},
+	{"transport/grant", "transport/codec", "transport/requestid", "transport/tlsconfig", "transport/toolhttp", "transport/logqueue", "transport/history"},
 	{"transport/tlsconfig/tlstest", "transport/httpsession", "transport/grpcsession"},
 	// One part each: they don't know each other.
 	{

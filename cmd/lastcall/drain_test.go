@@ -118,8 +118,8 @@ func TestDrainTakesNothingForEverything(t *testing.T) {
 		{[]string{"--batch-interval", "0s", "--yes"}, 2, "--batch-interval 0s"},
 		{[]string{"id0001", "--sessions", "2"}, 2, "can't be combined"},
 		{[]string{"id0001", "id0002"}, 2, "id0002"},
-		{[]string{"..", "--yes"}, 1, `".." is no session's ID`},
-		{[]string{"x/../..", "--yes"}, 1, "is no session's ID"},
+		{[]string{"..", "--yes"}, 1, `".." is no ID`},
+		{[]string{"x/../..", "--yes"}, 1, "is no ID"},
 	} {
 		code, stdout, stderr := adminOutput(t, append([]string{"drain", "--admin", g.Address}, test.args...)...)
 		if code != test.code || stdout != "" || !strings.Contains(stderr, test.helps) || strings.Count(stderr, "\n") != 1 {

@@ -190,6 +190,7 @@ func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
 		"serve --log-format":                 "text",
 		"serve --log-level":                  "debug",
 		"serve --report":                     "/tmp/report.json",
+		"serve --name":                       "a",
 		"serve --auth":                       "none",
 		"serve --auth-tokens":                "/tmp/tokens",
 		"serve --contract":                   "contract.binpb",

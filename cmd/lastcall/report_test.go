@@ -19,7 +19,7 @@ func TestAReportThatCanNeverBeWrittenIsAUsageError(t *testing.T) {
 	for path, helps := range map[string]string{
 		filepath.Join(folder, "missing", "report.json"): "no such file or directory",
 		filepath.Join(before, "report.json"):            "not a directory",
-		folder:                                          "is no regular file",
+		"/proc":                                         "can't be written",
 		"/dev/full":                                     "is no regular file",
 		"/proc/report.json":                             "can't be written",
 	} {

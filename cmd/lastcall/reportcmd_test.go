@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,9 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/drainreport"
+	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
+	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
 // reportOf is the report of a drain that took 3.5s, as serve writes it.
@@ -79,7 +83,7 @@ func TestReportTellsHowADrainWent(t *testing.T) {
 		session("b", actors.Drained, 4*time.Millisecond),
 		session("c", actors.Drained, 120*time.Millisecond),
 		session("d", actors.Drained, 2500*time.Millisecond),
-		{ID: "e", Outcome: actors.Killed, Took: actors.Seconds(3 * time.Second), Age: actors.Seconds(90 * time.Second)},
+		{ID: "e", Outcome: actors.Killed, Took: actors.Seconds(3 * time.Second), Age: actors.Seconds(90 * time.Second), WaitedFor: "agent"},
 	}, service("pool", actors.Drained, 20*time.Millisecond), service("agent", actors.Killed, time.Second)))
 
 	wantShown(t, text, "server shutdown at 2026-11-21T23:00:00Z: 5 sessions in 3.5s: 3 drained, 1 client_gone, 1 killed")
@@ -89,11 +93,11 @@ func TestReportTellsHowADrainWent(t *testing.T) {
 		"client_gone 1 20.0% - - -",
 		"killed 1 20.0% 3s 3s 3s")
 	wantShown(t, text,
-		"LONGEST TO STOP WORKFLOW OUTCOME STOP AGE",
-		"e - killed 3s 1m30s",
-		"d of-d drained 2.5s 1h0m0s",
-		"c of-c drained 120ms 1h0m0s",
-		"b of-b drained 4ms 1h0m0s",
+		"LONGEST TO STOP WORKFLOW OUTCOME STOP AGE WAITED FOR",
+		"e - killed 3s 1m30s agent",
+		"d of-d drained 2.5s 1h0m0s -",
+		"c of-c drained 120ms 1h0m0s -",
+		"b of-b drained 4ms 1h0m0s -",
 		"")
 	wantShown(t, text, "1 session without a stop time: not asked to stop, or gone within half a millisecond")
 	wantShown(t, text, "SERVICE OUTCOME STOP", "pool drained 20ms", "agent killed 1s")
@@ -261,6 +265,8 @@ func TestReportIsSafeForATerminal(t *testing.T) {
 
 // summary is --json as a script reads it.
 type summary struct {
+	ID       string    `json:"id"`
+	Part     bool      `json:"part"`
 	Reason   string    `json:"reason"`
 	Started  time.Time `json:"started"`
 	Took     float64   `json:"took_seconds"`
@@ -398,9 +404,48 @@ func TestReportReadsNoMoreThanItsBound(t *testing.T) {
 }
 
 func TestReportUsageErrors(t *testing.T) {
-	for _, args := range [][]string{{}, {"-", "--slowest=-1"}, {"-", "--slowest", "many"}, {"-", "bogus"}} {
+	for _, args := range [][]string{{"-", "--drain", "x"}, {"-", "--slowest=-1"}, {"-", "--slowest", "many"}, {"-", "bogus"}} {
 		if code, stdout, stderr := command(t, "", append([]string{"report"}, args...)...); code != 2 || stdout != "" || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, %q, %q", args, code, stdout, stderr)
 		}
+	}
+}
+
+// A running gateway keeps its drains: they are listed, and one is read by its ID.
+func TestReportOfARunningGateway(t *testing.T) {
+	supervisor, err := actors.NewSupervisor(actors.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer supervisor.Close()
+	past := history.New(supervisor.Snapshot)
+	defer supervisor.Listen(past.Observe)()
+	handler := adminapi.New(adminapi.Options{Supervisor: supervisor, History: past})
+	defer handler.Close()
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	ask := func(args ...string) (code int, stdout, stderr string) {
+		return command(t, "", append([]string{"report", "--admin", server.URL}, args...)...)
+	}
+	if code, stdout, _ := ask(); code != 0 || stdout != "no drain is over yet\n" {
+		t.Errorf("exit code %d, %s", code, stdout)
+	}
+	report, err := supervisor.Drain(t.Context(), actors.Drain{Standby: true, Reason: "new\x1b version"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func() string {
+		_, stdout, _ := ask()
+		return stdout
+	}
+	eventually(t, list, operatortest.Holds(report.ID, "everything", `new\x1b version`))
+	if code, stdout, stderr := ask("--drain", report.ID); code != 0 || !strings.HasPrefix(stdout, `new\x1b version at `) {
+		t.Errorf("exit code %d, %s%s", code, stdout, stderr)
+	}
+	if code, stdout, _ := ask("--json"); code != 0 || !strings.Contains(stdout, `"id":"`+report.ID+`"`) {
+		t.Errorf("exit code %d, %s", code, stdout)
+	}
+	if code, _, stderr := ask("--drain", "unheardof"); code != 1 || !strings.Contains(stderr, "no such drain: the last 20 that are over are kept") {
+		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/daemon"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/serveflags"
@@ -29,6 +31,7 @@ type serveCmd struct {
 
 	LogSessions bool `group:"Telemetry" help:"Log the begin and the end of every session. Without it they are debug records, but for ends that are refusals or failures."`
 
+	settings []string          // for the page
 	services []gateway.Service // besides those of the flags
 }
 
@@ -64,7 +67,8 @@ Example:
 }
 
 // Run implements the command. Nothing of it waits for a reader of the standard error.
-func (c *serveCmd) Run(std streams) error {
+func (c *serveCmd) Run(std streams, command *kong.Context) error {
+	c.settings = serveflags.Settings(command.Selected().Flags)
 	signals := daemon.WatchSignals(c.HangupDrains(), func() { os.Exit(exitKilled) }) // before anything can know that there is a process to signal
 	defer signals.Stop()
 	var console *terminal.Console
@@ -123,6 +127,7 @@ func (c *serveCmd) open(console *terminal.Console, width func() int, log *daemon
 	options.Profiles = profiles()
 	options.LogDropped = log.Dropped
 	options.LogSessions = c.LogSessions
+	options.Settings = c.settings
 	options.Services = append(options.Services, c.services...)
 	options.Observers = []func(any){notifier.Observe}
 	screen := &servescreen.Screen{Console: console, Width: width, Snapshot: func(ctx context.Context) (actors.Snapshot, error) { return g.Supervisor().Snapshot(ctx) }}

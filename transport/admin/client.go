@@ -18,6 +18,7 @@ import (
 
 	"github.com/tmaxmax/go-sse"
 
+	"github.com/lastcall-go/lastcall/transport/history"
 	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
@@ -90,7 +91,7 @@ func (c *Client) Sessions(ctx context.Context, query Query) (*Sessions, error) {
 
 // Session asks for one session.
 func (c *Client) Session(ctx context.Context, id string) (*Session, error) {
-	if err := checkSessionID(id); err != nil {
+	if err := checkID(id); err != nil {
 		return nil, err
 	}
 	return clientAnswer[Session](ctx, c, http.MethodGet, c.base.JoinPath("sessions", id), nil)
@@ -132,6 +133,19 @@ func (c *Client) estimate(ctx context.Context, values url.Values) (*Estimate, er
 	return clientAnswer[Estimate](ctx, c, http.MethodGet, u, nil)
 }
 
+// History asks for the last hour, and the drains that are over.
+func (c *Client) History(ctx context.Context) (*history.View, error) {
+	return clientAnswer[history.View](ctx, c, http.MethodGet, c.base.JoinPath("history"), nil)
+}
+
+// DrainReport asks what became of a drain that is over.
+func (c *Client) DrainReport(ctx context.Context, id string) (*history.Summary, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	return clientAnswer[history.Summary](ctx, c, http.MethodGet, c.base.JoinPath("drains", id), nil)
+}
+
 // Drain begins a drain of everything, and doesn't wait for it. The gateway refuses new sessions until
 // [Client.Resume].
 func (c *Client) Drain(ctx context.Context, options DrainOptions) (*Drain, error) {
@@ -151,7 +165,7 @@ func (c *Client) DrainPart(ctx context.Context, part Part, options DrainOptions)
 
 // DrainSession begins the drain of one session, and doesn't wait for it.
 func (c *Client) DrainSession(ctx context.Context, id string, options DrainOptions) (*Drain, error) {
-	if err := checkSessionID(id); err != nil {
+	if err := checkID(id); err != nil {
 		return nil, err
 	}
 	return clientAnswer[Drain](ctx, c, http.MethodPost, c.base.JoinPath("sessions", id, "drain"), options.values())
@@ -162,13 +176,13 @@ func (c *Client) Resume(ctx context.Context) (*State, error) {
 	return clientAnswer[State](ctx, c, http.MethodPost, c.base.JoinPath("resume"), nil)
 }
 
-// checkSessionID keeps an ID from being a path: "..", joined, would drain everything.
-func checkSessionID(id string) error {
+// checkID keeps an ID from being a path: "..", joined, would drain everything.
+func checkID(id string) error {
 	plain := func(r rune) bool {
 		return r == '-' || r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 	}
 	if id == "" || strings.ContainsFunc(id, func(r rune) bool { return !plain(r) }) {
-		return fmt.Errorf("%q is no session's ID", id)
+		return fmt.Errorf("%q is no ID", id)
 	}
 	return nil
 }

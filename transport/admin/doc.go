@@ -25,6 +25,8 @@
 //	POST /drain                   [Drain], of everything; with sessions= older-than= agent= kind= principal=
 //	                              of a part
 //	POST /resume                  [State]
+//	GET  /history                 [history.View]: samples of the last hour, and the last 20 drains
+//	GET  /drains/{id}             [history.Summary], of one of these drains
 //	GET  /events                  a text/event-stream of [Event]: the first is the [State]
 //	GET  /metrics /debug/pprof/   for the tools that know them
 //	GET  /                        the page
@@ -47,6 +49,6 @@
 //	curl -X POST -H 'X-Lastcall-Admin: 1' 'http://127.0.0.1:8081/drain?sessions=1'
 //
 // Each file is one concern: handler.go the routes, protect.go authorization, params.go and answer.go
-// what a request says and how it is answered, sessions.go and drain.go the requests, events.go and
+// what a request says and how it is answered, sessions.go, drain.go and history.go the requests, events.go and
 // hub.go the stream of events, wire.go the JSON, profiles.go profiles, client.go the other end.
 package admin

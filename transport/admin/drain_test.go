@@ -13,6 +13,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
 func TestADrainOfEverythingRefusesUntilItIsResumed(t *testing.T) {
@@ -335,5 +336,29 @@ func TestAnEstimateIsThatOfTheDrainWithItsParameters(t *testing.T) {
 		h.drains("/drain")
 		h.refuses(http.StatusConflict, "everything drains already", http.MethodGet, "/drain/estimate")
 		h.refuses(http.StatusBadRequest, "unknown parameter", http.MethodGet, "/drain/estimate?size=1")
+	})
+}
+
+func TestTheHistoryAndTheReportsOfDrainsAreServed(t *testing.T) {
+	past := history.New(nil)
+	in(t, admin.Options{History: past, Instance: &admin.Instance{Name: "a", Flags: []string{"--lock"}}}, func(t *testing.T, h *house) {
+		past.Observe(actors.DrainFinished{Report: &actors.Report{ID: "d1", Reason: "new version"}})
+		if view := answer[history.View](h, http.StatusOK, http.MethodGet, "/history"); len(view.Drains) != 1 || view.Drains[0].ID != "d1" || view.Samples == nil {
+			t.Errorf("%+v", view)
+		}
+		if s := answer[history.Summary](h, http.StatusOK, http.MethodGet, "/drains/d1"); s.Reason != "new version" {
+			t.Errorf("%+v", s)
+		}
+		h.refuses(http.StatusNotFound, "no such drain", http.MethodGet, "/drains/d2")
+		h.refuses(http.StatusBadRequest, "unknown parameter", http.MethodGet, "/history?since=1h")
+		if i := h.state().Instance; i == nil || i.Name != "a" || len(i.Flags) != 1 {
+			t.Errorf("%+v", i)
+		}
+	})
+	in(t, admin.Options{}, func(t *testing.T, h *house) {
+		h.refuses(http.StatusNotFound, "", http.MethodGet, "/history")
+		if h.state().Instance != nil {
+			t.Error("an instance")
+		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/history"
 	"github.com/lastcall-go/lastcall/transport/httpserver"
 )
 
@@ -35,6 +36,12 @@ type Options struct {
 	// LeaseStore returns the state of the store of leases, for each [State]. It must
 	// return at once. Nil: there is no store that can fail.
 	LeaseStore func() LeaseStore
+
+	// History is what GET /history and GET /drains/{id} show. Nil: 404.
+	History *history.History
+
+	// Instance says which instance of several it is. Nil: it is not said.
+	Instance *Instance
 
 	// Metrics answers GET /metrics. Nil: 404.
 	Metrics http.Handler
@@ -83,6 +90,8 @@ type Handler struct {
 	proxies    httpserver.Proxies
 	leaseStore func() LeaseStore
 	defaults   Defaults
+	history    *history.History
+	instance   *Instance
 	log        *slog.Logger
 	health     http.Handler
 	profiles   http.Handler
@@ -102,6 +111,8 @@ func New(options Options) *Handler {
 		proxies:    options.Proxies,
 		leaseStore: options.LeaseStore,
 		defaults:   options.Drain,
+		history:    options.History,
+		instance:   options.Instance,
 		log:        options.Log,
 		profiles:   options.Profiles,
 	}
@@ -144,6 +155,10 @@ func (h *Handler) mux(options Options) http.Handler {
 	mux.Handle("POST /sessions/{id}/drain", answering(http.StatusAccepted, h.postSessionDrain))
 	mux.Handle("POST /resume", answering(http.StatusOK, h.postResume))
 	mux.HandleFunc("GET /events", h.getEvents)
+	if options.History != nil {
+		mux.Handle("GET /history", answering(http.StatusOK, h.getHistory))
+		mux.Handle("GET /drains/{id}", answering(http.StatusOK, h.getDrainReport))
+	}
 	if options.Profiles != nil {
 		mux.HandleFunc("GET /debug/pprof/", h.getProfiles)
 	}
@@ -190,6 +205,7 @@ func (h *Handler) state(ctx context.Context) (State, error) {
 	defer cancel()
 	view, err := h.supervisor.Overview(ctx)
 	state := stateOf(view)
+	state.Instance = h.instance
 	if h.leaseStore != nil {
 		store := h.leaseStore()
 		store.Since, store.SessionsEnd = moment(store.Since), moment(store.SessionsEnd)

@@ -48,6 +48,20 @@ type State struct {
 
 	// LeaseStore is nil where leases are the process's own.
 	LeaseStore *LeaseStore `json:"lease_store,omitempty"`
+
+	// Instance is nil where it is not known.
+	Instance *Instance `json:"instance,omitempty"`
+}
+
+// Instance is which gateway of several this is.
+type Instance struct {
+	Name    string    `json:"name"` // such as its host's
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"`
+	Agent   string    `json:"agent"`
+
+	// Flags are the settings that differ from their defaults, such as "--drain-grace=5s". Secrets are not in them.
+	Flags []string `json:"flags"`
 }
 
 // LeaseStore is the store of leases, as the process has seen it last.

@@ -24,6 +24,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/auth"
 	"github.com/lastcall-go/lastcall/transport/codec"
 	"github.com/lastcall-go/lastcall/transport/grant"
+	"github.com/lastcall-go/lastcall/transport/history"
 	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/httpsession"
 	"github.com/lastcall-go/lastcall/transport/metrics"
@@ -35,6 +36,7 @@ import (
 type Gateway struct {
 	options    Options
 	report     *reportFile
+	history    *history.History
 	supervisor *actors.Supervisor
 	agents     *agentpool.Pool
 	leaser     relay.Leaser
@@ -67,7 +69,7 @@ func New(options Options) (*Gateway, error) {
 		LogSessions: g.options.LogSessions,
 		Progress:    g.options.Progress,
 		LeaseStore:  g.leaseStats(),
-		Others:      append([]func(any){g.serviceEnded, g.keepReport}, g.options.Observers...),
+		Others:      append([]func(any){g.serviceEnded, g.keepReport, g.history.Observe}, g.options.Observers...),
 	}.Attach(g.supervisor)
 	return g, nil
 }
@@ -90,6 +92,7 @@ func (g *Gateway) open() (err error) {
 	if g.supervisor, err = actors.NewSupervisor(g.options.Supervisor); err != nil {
 		return wrong("Supervisor", err)
 	}
+	g.history = history.New(g.supervisor.Snapshot)
 	return g.openWatch()
 }
 
@@ -205,6 +208,7 @@ func (g *Gateway) services() (all []Service) {
 	after := func(name string, run actors.Service) { all = append(all, Service{name, actors.AfterSessions, run}) }
 	if g.options.Admin != nil {
 		after("admin server", g.adminServer())
+		after("history", g.history)
 	}
 	if g.traces != nil {
 		after("traces", g.traces)

@@ -91,7 +91,8 @@ type Options struct {
 	Drain admin.Defaults
 
 	// ReportPath is a file that the report of each drain of all sessions replaces, as JSON. The report
-	// of a last drain that found no session does not replace that of an operator's drain. Empty: none.
+	// of a last drain that found no session does not replace that of an operator's drain. In a folder the reports of the
+	// last 20 drains are kept, those of parts too, each in a file. Empty: none.
 	ReportPath string
 
 	// Tracing says where spans go. Its Version and OnError may be empty: Version is the gateway's, and
@@ -114,6 +115,12 @@ type Options struct {
 
 	// Version is the program's, for metrics, spans and user agents.
 	Version string
+
+	// Name says which instance of several this is, on the page. Empty: the host's name.
+	Name string
+
+	// Settings are shown on the page, such as the flags that differ from their defaults. They must hold no secret.
+	Settings []string
 
 	// Services run beside the gateway. Of the stage [actors.AfterSessions] they stop before the
 	// sessions' listener is closed, the last one first; what must stop last is added to

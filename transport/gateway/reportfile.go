@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
-// reportFile is where the report of a drain is left.
+// reportFile is where the reports of drains are left.
 type reportFile struct {
-	path string // empty: nowhere
+	path   string // empty: nowhere
+	folder bool   // it is a folder, with a file of each of the last drains
 
 	mu   sync.Mutex
 	kept bool // there is one of a standby
@@ -28,12 +30,14 @@ func (f *reportFile) check() error {
 		return nil
 	}
 	switch is, err := os.Stat(f.path); {
+	case err == nil && is.IsDir():
+		f.folder = true
 	case err == nil && !is.Mode().IsRegular():
-		return fmt.Errorf("%s is no regular file", f.path)
+		return fmt.Errorf("%s is no regular file and no folder", f.path)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	temporary, err := f.writeTemporary(make([]byte, leastRoom))
+	temporary, err := writeTemporary(f.fileOf("check"), make([]byte, leastRoom))
 	if err == nil {
 		return os.Remove(temporary)
 	}
@@ -66,26 +70,50 @@ func (f *reportFile) standby(report *actors.Report) error {
 }
 
 func (f *reportFile) replace(report *actors.Report) error {
-	if f.path == "" || report == nil || f.kept && len(report.Sessions) == 0 && report.Err() == nil {
+	if f.path == "" || report == nil || !f.folder && f.kept && len(report.Sessions) == 0 && report.Err() == nil {
 		return nil
 	}
+	path := f.fileOf(report.Started.UTC().Format("20060102T150405.000Z") + "-" + report.ID)
 	data, err := json.MarshalIndent(report, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	temporary, err := f.writeTemporary(append(data, '\n'))
+	temporary, err := writeTemporary(path, append(data, '\n'))
 	if err == nil {
-		err = os.Rename(temporary, f.path)
+		err = os.Rename(temporary, path)
 	}
 	if err != nil {
 		return fmt.Errorf("write the report: %w", errors.Join(err, removed(temporary)))
 	}
-	return nil
+	return f.prune()
+}
+
+// fileOf is the file of a drain: the one that there is, or one of the folder, whose names sort by their time.
+func (f *reportFile) fileOf(name string) string {
+	if !f.folder {
+		return f.path
+	}
+	return filepath.Join(f.path, "drain-"+name+".json")
+}
+
+// prune leaves the files of the last drains in the folder.
+func (f *reportFile) prune() error {
+	if !f.folder {
+		return nil
+	}
+	files, err := filepath.Glob(filepath.Join(f.path, "drain-*.json")) // in their order
+	if err != nil || len(files) <= history.Drains {
+		return err
+	}
+	for _, old := range files[:len(files)-history.Drains] {
+		err = errors.Join(err, os.Remove(old))
+	}
+	return err
 }
 
 // writeTemporary writes a file beside the report's, under a name that no other process uses.
-func (f *reportFile) writeTemporary(data []byte) (path string, err error) {
-	path = filepath.Join(filepath.Dir(f.path), fmt.Sprintf(".%s.%s.tmp", filepath.Base(f.path), rand.Text()[:8]))
+func writeTemporary(beside string, data []byte) (path string, err error) {
+	path = filepath.Join(filepath.Dir(beside), fmt.Sprintf(".%s.%s.tmp", filepath.Base(beside), rand.Text()[:8]))
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return "", err
@@ -99,7 +127,8 @@ func (f *reportFile) writeTemporary(data []byte) (path string, err error) {
 
 // keepReport leaves the report of a drain that the process survives.
 func (g *Gateway) keepReport(event any) {
-	if e, is := event.(actors.DrainFinished); is && e.Standby {
+	e, is := event.(actors.DrainFinished)
+	if is && (e.Standby || g.report.folder && e.Part && !e.Age && !e.Revoked) {
 		if err := g.report.standby(e.Report); err != nil {
 			g.options.Log.Error("report not written", "error", err)
 		}

@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
 // Who waits for the report's file never reads half of it.
@@ -103,4 +106,35 @@ func readReport(t *testing.T, path string) *actors.Report {
 		t.Fatal(err)
 	}
 	return report
+}
+
+// A folder keeps a file of each of the last drains, those of parts too, and nothing else of it is touched.
+func TestAFolderKeepsTheReportsOfTheLastDrains(t *testing.T) {
+	folder := t.TempDir()
+	other := filepath.Join(folder, "other.json")
+	if err := os.WriteFile(other, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := &reportFile{path: folder}
+	if err := file.check(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
+	for i := range history.Drains + 3 {
+		report := &actors.Report{ID: fmt.Sprint("d", i), Started: began.Add(time.Duration(i) * time.Minute), Sessions: []actors.SessionReport{}}
+		write := file.standby
+		if i%2 == 0 {
+			write = file.write
+		}
+		if err := write(report); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "drain-*.json"))
+	if err != nil || len(files) != history.Drains || filepath.Base(files[0]) != "drain-20261127T090300.000Z-d3.json" || readReport(t, files[history.Drains-1]).ID != "d22" {
+		t.Errorf("%d files, %q, %v", len(files), files, err)
+	}
+	if all, err := os.ReadDir(folder); err != nil || len(all) != history.Drains+1 {
+		t.Errorf("%v, %v: want the reports and the other file", all, err)
+	}
 }

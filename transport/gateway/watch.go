@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"os"
+	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/admin/page"
+	"github.com/lastcall-go/lastcall/transport/grant"
 	"github.com/lastcall-go/lastcall/transport/httpserver"
 	"github.com/lastcall-go/lastcall/transport/metrics"
 	"github.com/lastcall-go/lastcall/transport/tracing"
@@ -64,10 +67,19 @@ func (g *Gateway) adminServer() *httpserver.Server {
 		Ready:      g.leaseStoreReached,
 		LeaseStore: g.leaseStoreView(),
 		Metrics:    g.metrics.Handler(),
+		History:    g.history,
+		Instance:   g.instance(),
 		Profiles:   o.Profiles,
 		Page:       page.Handler(),
 		Drain:      o.Drain,
 		Log:        o.Log,
 	})
 	return &httpserver.Server{Listener: o.Admin, Handler: handler, Log: o.Log, RequestGrace: requestGrace, OnShutdown: handler.Close}
+}
+
+// instance is which gateway this is.
+func (g *Gateway) instance() *admin.Instance {
+	name, _ := os.Hostname() // what has none is known by its address
+	o := &g.options
+	return &admin.Instance{Name: cmp.Or(o.Name, name), Version: o.Version, Since: time.Now().UTC().Truncate(time.Second), Agent: g.agents.Name(grant.Target{}), Flags: o.Settings}
 }

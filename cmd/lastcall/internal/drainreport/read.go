@@ -1,3 +1,4 @@
+// Package drainreport reads the report of a drain, and writes what it comes to.
 package drainreport
 
 import (

@@ -5,17 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
+	"github.com/lastcall-go/lastcall/transport/history"
 	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
 // WriteJSON writes nothing that a terminal would obey: JSON as such leaves some control characters be.
-func (s *Summary) WriteJSON(w io.Writer) error {
+func WriteJSON(w io.Writer, s *history.Summary) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return err
@@ -25,20 +27,20 @@ func (s *Summary) WriteJSON(w io.Writer) error {
 }
 
 // WriteText writes for a terminal of that many columns.
-func (s *Summary) WriteText(w io.Writer, columns int) error {
+func WriteText(w io.Writer, s *history.Summary, columns int) error {
 	var text strings.Builder
-	s.writeHeadline(&text)
-	s.writeOutcomes(&text)
-	s.writeSlowest(&text)
-	s.writeStopTimes(&text, columns)
-	s.writeServices(&text)
+	writeHeadline(&text, s)
+	writeOutcomes(&text, s)
+	writeSlowest(&text, s)
+	writeStopTimes(&text, s, columns)
+	writeServices(&text, s)
 	writeKilled(&text, "session", s.Killed.Sessions)
 	writeKilled(&text, "service", s.Killed.Services)
 	_, err := io.WriteString(w, text.String())
 	return err
 }
 
-func (s *Summary) writeHeadline(w io.Writer) {
+func writeHeadline(w io.Writer, s *history.Summary) {
 	var parts []string
 	for _, o := range s.Outcomes {
 		parts = append(parts, fmt.Sprintf("%d %s", o.Count, o.Outcome))
@@ -47,7 +49,7 @@ func (s *Summary) writeHeadline(w io.Writer) {
 		terminal.Counted(s.Sessions, "session"), s.Took, terminal.Suffix(": ", strings.Join(parts, ", ")))
 }
 
-func (s *Summary) writeOutcomes(w io.Writer) {
+func writeOutcomes(w io.Writer, s *history.Summary) {
 	if len(s.Outcomes) == 0 {
 		return
 	}
@@ -58,19 +60,29 @@ func (s *Summary) writeOutcomes(w io.Writer) {
 	table.flush()
 }
 
-func (s *Summary) writeSlowest(w io.Writer) {
+// writeSlowest says of killed sessions what they waited for.
+func writeSlowest(w io.Writer, s *history.Summary) {
 	if len(s.Slowest) == 0 {
 		return
 	}
-	table := newTable(w, "LONGEST TO STOP", "WORKFLOW", "OUTCOME", "STOP", "AGE")
+	heads := []any{"LONGEST TO STOP", "WORKFLOW", "OUTCOME", "STOP", "AGE"}
+	waited := slices.ContainsFunc(s.Slowest, func(session actors.SessionReport) bool { return session.WaitedFor != "" })
+	if waited {
+		heads = append(heads, "WAITED FOR")
+	}
+	table := newTable(w, heads...)
 	for _, session := range s.Slowest {
-		table.row(terminal.OneLine(session.ID), cmp.Or(terminal.OneLine(session.Workflow), "-"), terminal.OneLine(string(session.Outcome)), session.Took, session.Age)
+		cells := []any{terminal.OneLine(session.ID), cmp.Or(terminal.OneLine(session.Workflow), "-"), terminal.OneLine(string(session.Outcome)), session.Took, session.Age}
+		if waited {
+			cells = append(cells, cmp.Or(terminal.OneLine(string(session.WaitedFor)), "-"))
+		}
+		table.row(cells...)
 	}
 	table.flush()
 }
 
 // writeStopTimes draws a bar a bucket; the longest leaves the last column free.
-func (s *Summary) writeStopTimes(w io.Writer, columns int) {
+func writeStopTimes(w io.Writer, s *history.Summary, columns int) {
 	most, label := 0, 0
 	for _, bucket := range s.StopTimes {
 		most, label = max(most, bucket.Count), max(label, len(bucket.UpTo.String()))
@@ -88,7 +100,7 @@ func (s *Summary) writeStopTimes(w io.Writer, columns int) {
 	}
 }
 
-func (s *Summary) writeServices(w io.Writer) {
+func writeServices(w io.Writer, s *history.Summary) {
 	if len(s.Services) == 0 {
 		return
 	}

@@ -124,14 +124,3 @@ func wordsOf[T any](e adminapi.Event, say func(*T) []string) string {
 
 // watchPause is between two looks at a gateway.
 const WatchPause = time.Second
-
-// Totals lists the outcomes that occurred.
-func Totals(counts map[actors.Outcome]int) string {
-	var parts []string
-	for _, outcome := range actors.Outcomes() {
-		if n := counts[outcome]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, outcome))
-		}
-	}
-	return strings.Join(parts, ", ")
-}

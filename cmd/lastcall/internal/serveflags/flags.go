@@ -46,7 +46,9 @@ type Flags struct {
 	toolFlags     `group:"Tools"`
 	leaseFlags    `group:"Leases"`
 
-	Report string `group:"Telemetry" type:"path" placeholder:"FILE" help:"Write the drain's report to this file, as JSON. A place where it can't be written is refused at start."`
+	Name string `group:"Telemetry" placeholder:"NAME" help:"What this instance is called on the operator's page (default: the host's name)."`
+
+	Report string `group:"Telemetry" type:"path" placeholder:"PATH" help:"Write the drain's report to this file, as JSON; in a folder keep a file of each of the last 20 drains. A place where it can't be written is refused at start."`
 
 	OTLPEndpoint string `group:"Telemetry" name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
 }
@@ -118,6 +120,7 @@ func (f *Flags) Options(passed systemd.Sockets, version string, log *slog.Logger
 			BatchInterval: f.BatchInterval,
 		},
 		ReportPath: f.Report,
+		Name:       f.Name,
 		Tracing:    tracing.Options{Endpoint: f.OTLPEndpoint},
 		Log:        log,
 		Version:    version,

@@ -1,5 +1,4 @@
-// Package drainreport reads the report of a drain and sums it up.
-package drainreport
+package history
 
 import (
 	"cmp"
@@ -12,13 +11,15 @@ import (
 
 // Summary is what a report comes to. Stop times are of the sessions that have one.
 type Summary struct {
+	ID        string                 `json:"id,omitempty"`
+	Part      bool                   `json:"part,omitempty"` // of some sessions; the others went on
 	Reason    string                 `json:"reason"`
 	Started   time.Time              `json:"started"`
 	Took      actors.Seconds         `json:"took_seconds"`
 	Sessions  int                    `json:"sessions"`
-	Outcomes  []outcomeSummary       `json:"outcomes"` // only those with sessions
+	Outcomes  []OutcomeSummary       `json:"outcomes"` // only those with sessions
 	Slowest   []actors.SessionReport `json:"slowest"`
-	StopTimes []stopTimeBucket       `json:"stop_times"`
+	StopTimes []StopTimeBucket       `json:"stop_times"`
 	Untold    int                    `json:"untold"` // without a stop time
 	Services  []actors.ServiceReport `json:"services"`
 	Killed    struct {
@@ -27,8 +28,8 @@ type Summary struct {
 	} `json:"killed"`
 }
 
-// outcomeSummary has no percentiles where no session has a stop time.
-type outcomeSummary struct {
+// OutcomeSummary is the sessions with one outcome. It has no percentiles where no session has a stop time.
+type OutcomeSummary struct {
 	Outcome actors.Outcome  `json:"outcome"`
 	Count   int             `json:"count"`
 	Share   float64         `json:"share"` // of all sessions
@@ -37,18 +38,19 @@ type outcomeSummary struct {
 	Max     *actors.Seconds `json:"max_seconds,omitempty"`
 }
 
-// stopTimeBucket counts the sessions that took longer than the bucket before it says, and no longer
+// StopTimeBucket counts the sessions that took longer than the bucket before it says, and no longer
 // than this.
-type stopTimeBucket struct {
+type StopTimeBucket struct {
 	UpTo  actors.Seconds `json:"up_to_seconds"`
 	Count int            `json:"count"`
 }
 
-// otherOutcome counts what this version knows no outcome for.
-const otherOutcome actors.Outcome = "other"
+// OtherOutcome counts the sessions whose outcome this version doesn't know.
+const OtherOutcome actors.Outcome = "other"
 
+// Summarize sums a report up, with so many of the sessions that took longest to stop.
 func Summarize(r *actors.Report, slowest int) *Summary {
-	s := &Summary{Reason: r.Reason, Started: r.Started, Took: r.Took, Sessions: len(r.Sessions)}
+	s := &Summary{ID: r.ID, Part: r.Part, Reason: r.Reason, Started: r.Started, Took: r.Took, Sessions: len(r.Sessions)}
 	stopped := slices.DeleteFunc(slices.Clone(r.Sessions), func(s actors.SessionReport) bool { return s.Took == 0 })
 	slices.SortStableFunc(stopped, func(a, b actors.SessionReport) int { return cmp.Compare(b.Took, a.Took) })
 	s.Untold = len(r.Sessions) - len(stopped)
@@ -65,13 +67,13 @@ func Summarize(r *actors.Report, slowest int) *Summary {
 }
 
 // outcomes wants the sessions that have a stop time longest first.
-func outcomes(sessions, stopped []actors.SessionReport) []outcomeSummary {
+func outcomes(sessions, stopped []actors.SessionReport) []OutcomeSummary {
 	known := actors.Outcomes()
 	kind := func(s actors.SessionReport) actors.Outcome {
 		if slices.Contains(known, s.Outcome) {
 			return s.Outcome
 		}
-		return otherOutcome
+		return OtherOutcome
 	}
 	counts, times := map[actors.Outcome]int{}, map[actors.Outcome][]actors.Seconds{}
 	for _, s := range sessions {
@@ -80,13 +82,13 @@ func outcomes(sessions, stopped []actors.SessionReport) []outcomeSummary {
 	for _, s := range stopped {
 		times[kind(s)] = append(times[kind(s)], s.Took)
 	}
-	list := []outcomeSummary{}
-	for _, outcome := range append(known, otherOutcome) {
+	list := []OutcomeSummary{}
+	for _, outcome := range append(known, OtherOutcome) {
 		n, took := counts[outcome], times[outcome]
 		if n == 0 {
 			continue
 		}
-		o := outcomeSummary{Outcome: outcome, Count: n, Share: float64(n) / float64(len(sessions))}
+		o := OutcomeSummary{Outcome: outcome, Count: n, Share: float64(n) / float64(len(sessions))}
 		if len(took) > 0 {
 			o.P50, o.P95, o.Max = percentile(took, 50), percentile(took, 95), &took[0]
 		}
@@ -104,14 +106,14 @@ func percentile(longestFirst []actors.Seconds, p int) *actors.Seconds {
 }
 
 // stopTimes returns the buckets from the first to the last with a session in it. longestFirst must be sorted so.
-func stopTimes(longestFirst []actors.SessionReport) []stopTimeBucket {
-	list := []stopTimeBucket{}
+func stopTimes(longestFirst []actors.SessionReport) []StopTimeBucket {
+	list := []StopTimeBucket{}
 	if len(longestFirst) == 0 {
 		return list
 	}
 	edges := stopTimeEdges(longestFirst[0].Took)
 	for _, edge := range edges {
-		list = append(list, stopTimeBucket{UpTo: edge})
+		list = append(list, StopTimeBucket{UpTo: edge})
 	}
 	for _, s := range longestFirst {
 		i, _ := slices.BinarySearch(edges, s.Took)
