@@ -204,15 +204,15 @@ func clientsSleep(t *testing.T, binary string) {
 	before := p.warm()
 	long, short := p.connect("long"), p.connect("short")
 	for _, c := range []*connected{long, short} {
-		eventually(t, "the client works", func() bool { return strings.Count(c.output(), "listDirectory") > 2 })
+		eventually(t, "the client works", func() bool { return strings.Count(c.output(), "list   .") > 2 })
 	}
 	suspend(t, long.Process.Pid)
 	suspend(t, short.Process.Pid)
 	slept := time.Now()
 	time.Sleep(nap)
-	done := strings.Count(short.output(), "listDirectory")
+	done := strings.Count(short.output(), "list   .")
 	wake(t, short.Process.Pid)
-	eventually(t, "the client that woke works", func() bool { return strings.Count(short.output(), "listDirectory") > done+5 })
+	eventually(t, "the client that woke works", func() bool { return strings.Count(short.output(), "list   .") > done+5 })
 
 	ended := p.recordOf("session stopped", "long")
 	took := time.Since(slept)
@@ -226,8 +226,8 @@ func clientsSleep(t *testing.T, binary string) {
 	}
 	wake(t, long.Process.Pid)
 	eventually(t, "the client that woke late comes back", func() bool {
-		_, after, closed := strings.Cut(long.output(), "closed: 1006")
-		return closed && strings.Contains(after, "connected") && strings.Contains(after, "listDirectory")
+		_, after, closed := strings.Cut(long.output(), "closed 1006")
+		return closed && strings.Contains(after, "connected") && strings.Contains(after, "list   .")
 	})
 	if seen := short.output(); strings.Contains(seen, "closed:") || strings.Count(seen, "connected") != 1 || len(agent.starts("short")) != 1 {
 		t.Errorf("the client that slept for %v saw\n%s", nap, seen)

@@ -109,7 +109,7 @@ func TestAdminCommandsExplainWhyTheyCannotAsk(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q, %q", command, code, stdout, stderr)
 		}
 		code, stdout, stderr = adminOutput(t, append(strings.Fields(command), "--admin", refuses)...)
-		if code != 1 || stdout != "" || !strings.Contains(stderr, "a token is needed: is LASTCALL_TOKEN (or --token) right?") {
+		if code != 1 || stdout != "" || !strings.Contains(stderr, "a token is needed: set LASTCALL_TOKEN (or --token)") {
 			t.Errorf("%s: exit code %d, %q, %q", command, code, stdout, stderr)
 		}
 		code, _, stderr = adminOutput(t, append(strings.Fields(command), "--admin", "nowhere")...)

@@ -602,7 +602,7 @@ func TestConnectBringsItsToken(t *testing.T) {
 		token string
 		code  int
 		says  string
-	}{{"", 1, "401"}, {"wrong-s3cret", 1, "401"}, {ada, 0, "closed: 1000"}} {
+	}{{"", 1, "401"}, {"wrong-s3cret", 1, "401"}, {ada, 0, "closed 1000"}} {
 		t.Setenv("LASTCALL_TOKEN", test.token)
 		var out bytes.Buffer
 		code := run([]string{"connect", "--url", p.url}, streams{strings.NewReader(""), &out, &out})

@@ -122,7 +122,7 @@ func TestBashCompletes(t *testing.T) {
 		{"report|", "report.json tokens"},
 		{"report|--slowest|5|rep", "report.json"},
 		{"report|--json|rep", "report.json"},
-		{"report|report.json|", "--help -h --slowest --json"},
+		{"report|report.json|", "--help -h --drain --slowest --json --admin --token"},
 		{"probe|--admin|0.0.0.0|:|8080|rep", "report.json"},
 		{"probe|--live|=|true|rep", "report.json"},
 		{"completion|", "bash zsh fish"},

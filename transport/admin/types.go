@@ -62,6 +62,9 @@ type Instance struct {
 
 	// Flags are the settings that differ from their defaults, such as "--drain-grace=5s". Secrets are not in them.
 	Flags []string `json:"flags"`
+
+	// TraceURL is where a trace is looked at, with {trace} for its ID. Empty: nowhere.
+	TraceURL string `json:"trace_url,omitempty"`
 }
 
 // LeaseStore is the store of leases, as the process has seen it last.
@@ -162,6 +165,9 @@ type SessionStopped struct {
 	Age      actors.Seconds `json:"age_seconds"`
 	Took     actors.Seconds `json:"stop_seconds"`
 	Error    string         `json:"error,omitempty"`
+
+	WaitedFor actors.Awaited `json:"waited_for,omitempty"` // of a killed session, when its time was up
+	TraceID   string         `json:"trace_id,omitempty"`   // of its span, if there is one
 }
 
 // ToolUnavailable is the data of [EventToolUnavailable].

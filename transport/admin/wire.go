@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/actors/relay"
@@ -141,7 +144,21 @@ func stoppedOf(e actors.SessionStopped) SessionStopped {
 		Age:      e.Age,
 		Took:     e.Took,
 		Error:    errorText(e.Err),
+
+		WaitedFor: e.WaitedFor,
+		TraceID:   traceID(e.Context),
 	}
+}
+
+// traceID is that of the span in a context. Empty: there is none.
+func traceID(ctx context.Context) string {
+	if ctx == nil {
+		return ""
+	}
+	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {
+		return span.TraceID().String()
+	}
+	return ""
 }
 
 // errorText is the first line of an error: a panic's stack is for the log.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -119,6 +120,10 @@ type Options struct {
 	// Name says which instance of several this is, on the page. Empty: the host's name.
 	Name string
 
+	// TraceURL is where the page's links to traces lead: an http or https URL with {trace} for the trace's ID. Empty:
+	// there are none.
+	TraceURL string
+
 	// Settings are shown on the page, such as the flags that differ from their defaults. They must hold no secret.
 	Settings []string
 
@@ -173,7 +178,7 @@ func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := cmp.Or(o.checkListeners(), wrong("Path", CheckPath(o.Path))); err != nil {
+	if err := cmp.Or(o.checkListeners(), wrong("Path", CheckPath(o.Path)), wrong("TraceURL", checkTraceURL(o.TraceURL))); err != nil {
 		return err
 	}
 	switch {
@@ -219,6 +224,18 @@ func IsLoopback(address string) bool {
 func CheckPath(p string) error {
 	if !strings.HasPrefix(p, "/") || p == "/" || p != path.Clean(p) || strings.ContainsAny(p, "{}?#% ") {
 		return fmt.Errorf("%q: must be a plain absolute path, such as %s", p, transport.DefaultPath)
+	}
+	return nil
+}
+
+// checkTraceURL rejects a template that leads to no trace, or that a page must not link to.
+func checkTraceURL(template string) error {
+	if template == "" {
+		return nil
+	}
+	u, err := url.Parse(strings.ReplaceAll(template, "{trace}", "0"))
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || !strings.Contains(template, "{trace}") {
+		return fmt.Errorf("%q: must be an http or https URL with {trace} for the trace's ID", template)
 	}
 	return nil
 }

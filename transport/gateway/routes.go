@@ -3,7 +3,6 @@ package gateway
 import (
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 
 	"github.com/lastcall-go/lastcall/actors"
@@ -16,7 +15,7 @@ func (o *Options) routes(handler *transport.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+o.Path, handler)
 	mux.Handle("POST "+transport.DefaultExecutePath, handler.Execute())
-	routes := named(mux, o.Path, transport.DefaultExecutePath)
+	routes := named(mux, o.Path)
 	if o.Authorizer == nil {
 		// Both hosts must be local: that of the request, and that which a proxy says it was asked for.
 		return onlyLoopback(o.Proxies.Handler(onlyLoopback(routes, o.Log)), o.Log)
@@ -24,12 +23,15 @@ func (o *Options) routes(handler *transport.Handler) http.Handler {
 	return o.Proxies.Handler(routes)
 }
 
-// named answers requests for other paths than these with what the listener is for: its port may have been mixed up with
+// named answers requests for paths that are not there with what the listener is for: its port may have been mixed up with
 // that of the admin API.
-func named(next http.Handler, paths ...string) http.Handler {
+func named(next http.Handler, sessions string) http.Handler {
+	paths := http.NewServeMux() // with any method: a wrong one is 405
+	paths.Handle(sessions, next)
+	paths.Handle(transport.DefaultExecutePath, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slices.Contains(paths, r.URL.Path) {
-			http.Error(w, "this listener takes sessions, at "+paths[0]+"; the admin API has a listener of its own", http.StatusNotFound)
+		if _, known := paths.Handler(r); known == "" {
+			http.Error(w, "this listener takes sessions, at "+sessions+"; the admin API has a listener of its own", http.StatusNotFound)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -81,5 +81,5 @@ func (g *Gateway) adminServer() *httpserver.Server {
 func (g *Gateway) instance() *admin.Instance {
 	name, _ := os.Hostname() // what has none is known by its address
 	o := &g.options
-	return &admin.Instance{Name: cmp.Or(o.Name, name), Version: o.Version, Since: time.Now().UTC().Truncate(time.Second), Agent: g.agents.Name(grant.Target{}), Flags: o.Settings}
+	return &admin.Instance{Name: cmp.Or(o.Name, name), Version: o.Version, Since: time.Now().UTC().Truncate(time.Second), Agent: g.agents.Name(grant.Target{}), Flags: o.Settings, TraceURL: o.TraceURL}
 }

@@ -19,13 +19,17 @@
 //   everything is read anew. The gateway may be another process by then.
 // - Workflow IDs, reasons and errors come from clients and agents: text goes in by textContent only.
 
+import { createHistory } from "./history.js";
+
 const pageSize = 50;
 const readGap = 250; // ms between two reads of one kind
 const answerTime = 15000; // ms for an answer, and for the events to begin
 const retryFirst = 500; // ms until the events are opened again, doubled up to retryMost
 const retryMost = 5000;
-const holdingMost = 20; // sessions told of that are still here
-const endedMost = 20; // sessions told of that ended
+const holdingMost = 20; // sessions that are left, shown with what they wait for
+const endedMost = 100; // sessions that ended, kept for the list
+const endedShownMost = 20; // of these, shown
+const slowly = 10; // seconds between two looks at what changes slowly: the history, the estimate
 const drainsMost = 5; // drains under way that have a panel
 const killedMost = 20; // killed sessions named by a drain's panel
 const skewLeast = 1000; // ms of difference between the clocks that can't be delay and rounding
@@ -51,9 +55,10 @@ const model = {
   state: null, // of GET /drain, without the drains
   drains: new Map(), // by id, oldest first
   page: null, // of GET /sessions: the visible ones, and the counts
-  holding: [], // sessions that were told and are still here
+  holding: [], // sessions that were asked to stop and are left
   ended: [], // events of the last sessions that ended, newest first, not parsed
   lostSince: null, // when the events were lost
+  estimate: null, // of GET /drain/estimate
 };
 
 const byID = (id) => document.getElementById(id);
@@ -237,17 +242,45 @@ const readDrains = reader("The state of the drain", async () => {
   takeState(await ask("/drain"));
 });
 
-// readHolding reads who was told and is still here, the oldest of them.
-const readHolding = reader("Who is still here", async () => {
+// readHolding reads the sessions that were asked to stop and are left, the oldest of them.
+const readHolding = reader("The sessions that are left", async () => {
   const page = underway().length ? await ask(sessionsPath({ told: true, sort: "started", limit: holdingMost })) : null;
   model.holding = page ? page.sessions : [];
   render();
 });
 
+const readHistory = reader("The history", async () => {
+  const view = await askOptional("/history");
+  if (view) past.render(view);
+});
+
+// readEstimate asks what a drain would take. During one there is no answer to that.
+const readEstimate = reader("The estimate of a drain", async () => {
+  const serving = model.state?.state === "serving" && !model.state.final;
+  model.estimate = serving ? await askOptional("/drain/estimate") : null;
+  renderEstimate();
+});
+
+// askOptional resolves to null where the gateway has no such thing, or not now.
+async function askOptional(path) {
+  try {
+    return await ask(path);
+  } catch (error) {
+    if (error instanceof Refused && (error.status === 404 || error.status === 409)) return null;
+    throw error;
+  }
+}
+
+function readSlowly() {
+  readHistory();
+  readEstimate();
+}
+
 function readAll() {
   readSessions();
   readDrains();
   readHolding();
+  readSlowly();
 }
 
 // sessionsChanged leaves a page that nobody looks at as it is: it is read when it is looked at again.
@@ -306,7 +339,7 @@ function lost() {
 function takeState(state) {
   const before = model.state;
   const first = !before;
-  model.state = { state: state.state, final: state.final, leaseStore: state.lease_store };
+  model.state = { state: state.state, final: state.final, leaseStore: state.lease_store, instance: state.instance };
   const known = model.drains;
   model.drains = new Map();
   for (const drain of state.drains) takeDrain(known.get(drain.id), drain, first);
@@ -318,7 +351,10 @@ function drainChanged(event) {
   const drain = JSON.parse(event.data);
   const known = model.drains.get(drain.id);
   takeDrain(known, drain, false);
-  if (!known || drain.over) readDrains(); // the gateway's state may have changed with it
+  if (!known || drain.over) {
+    readDrains(); // the gateway's state may have changed with it
+    readSlowly();
+  }
   sessionsChanged();
   render();
 }
@@ -427,11 +463,35 @@ function renderState() {
   setText(byID("state-more"), stateMore(word));
   document.body.toggleAttribute("data-lost", word === "lost");
   renderCounts();
+  renderInstance();
   renderLeaseStore();
+  setAttribute(byID("icon"), "href", `/assets/${iconOf(word)}`);
   const serving = model.state?.state === "serving";
   const ends = model.state?.final ?? true;
   showButton(byID("drain-all"), serving && !ends);
   showButton(byID("resume"), Boolean(model.state) && !serving && !ends);
+}
+
+const iconOf = (word) => ({ draining: "icon-draining.svg", drained: "icon-drained.svg", lost: "icon-lost.svg" })[word] ?? "icon.svg";
+
+function renderInstance() {
+  const instance = model.state?.instance;
+  show(byID("instance"), Boolean(instance));
+  if (!instance) return;
+  setText(byID("instance-name"), instance.name);
+  const since = new Date(instance.since).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+  const flags = instance.flags?.length ? ` · ${instance.flags.join(" ")}` : "";
+  setText(byID("instance-more"), `${instance.version} · since ${since} · agent ${instance.agent}${flags}`);
+}
+
+function renderEstimate() {
+  const e = model.estimate;
+  show(byID("estimate"), Boolean(e) && e.sessions > 0);
+  if (!e) return;
+  if (!e.stops) return setText(byID("estimate"), "How long a drain would take is not known yet: no session has been asked to stop.");
+  const cut = e.cut ? `; about ${sessionsOf(e.cut)} would be cut` : "";
+  const late = e.in_time ? "" : ". Its deadline is too short";
+  setText(byID("estimate"), `A drain would take ${took(e.took_p50_seconds)}, ${took(e.took_p99_seconds)} in 99 of 100 cases${cut}${late}.`);
 }
 
 function stateMore(word) {
@@ -442,7 +502,7 @@ function stateMore(word) {
   return "";
 }
 
-// renderLeaseStore shows times of day alone, so that a screen reader is told once.
+// renderLeaseStore shows times of day alone, so that a screen reader reads it once.
 function renderLeaseStore() {
   const store = model.state?.leaseStore;
   const away = Boolean(store) && !store.reachable;
@@ -463,7 +523,8 @@ function renderCounts() {
   const all = phases.reduce((sum, phase) => sum + (model.page.phases[phase] ?? 0), 0);
   setText(byID("count-all"), count(all));
   for (const phase of phases) setText(byID(`count-${phase}`), count(model.page.phases[phase] ?? 0));
-  const title = `${sessionsOf(all)}, ${model.lostSince ? "connection lost" : model.state?.state} · lastcall`;
+  const name = model.state?.instance?.name ?? "lastcall";
+  const title = `(${count(all)}) ${model.lostSince ? "connection lost" : model.state?.state} · ${name}`;
   if (document.title !== title) document.title = title;
 }
 
@@ -544,7 +605,7 @@ function fillPanel(panel, drain) {
   fillKilled(panel.killed, drain.killed ?? []);
 }
 
-// sharesOf splits a drain's sessions. Who has not been told is among who is left.
+// sharesOf splits a drain's sessions. Those that were not asked yet are among those that are left.
 function sharesOf(drain) {
   const untold = Math.min(drain.untold, drain.left);
   return [...outcomes.map((what) => [what, drain.totals?.[what] ?? 0]), ["left", drain.left - untold], ["untold", untold]];
@@ -606,7 +667,7 @@ function toDeadline(drain) {
   return seconds < 0 ? "past its deadline" : `${duration(seconds)} to the deadline`;
 }
 
-// ---- Rendering: who is still here, and why
+// ---- Rendering: the sessions that are left, and why
 
 const holders = new Map(); // by the session's id
 
@@ -617,7 +678,7 @@ function renderHolding() {
   patchList(byID("holding-list"), holders, here, newHolder, fillHolder);
   const left = drains.reduce((sum, drain) => sum + drain.left - Math.min(drain.untold, drain.left), 0);
   show(byID("holding-more"), left > here.length);
-  setText(byID("holding-more"), `The ${here.length} oldest of the ${count(left)} that were told and are left.`);
+  setText(byID("holding-more"), `The ${here.length} oldest of the ${count(left)} that were asked to stop and are left.`);
 }
 
 function newHolder() {
@@ -632,12 +693,12 @@ function fillHolder(item, session) {
   who.title = session.id;
   setText(why, whyHere(session));
   setText(long, `for ${since(session.since)}`);
-  long.title = `told ${since(session.told)} ago`;
+  long.title = `asked to stop ${since(session.told)} ago`;
 }
 
 function whyHere({ phase, waits_for: waitsFor }) {
   if (phase === "opening" && waitsFor === "agent") return "agent has not opened its stream";
-  return waits[waitsFor] ?? (waitsFor ? `waits for ${waitsFor}` : "was told, and is about to stop");
+  return waits[waitsFor] ?? (waitsFor ? `waits for ${waitsFor}` : "was asked, and is about to stop");
 }
 
 const nameOf = (session) => workflowOf(session) || `session ${session.id.slice(0, 8)}`;
@@ -749,13 +810,13 @@ function fillRow(row, session) {
   fillDrainButton(row.querySelector("button"), session);
 }
 
-// fillDrainButton leaves the button of a session that was told focusable: disabled, it would lose
+// fillDrainButton leaves the button of a session that was asked to stop focusable: disabled, it would lose
 // the focus.
 function fillDrainButton(button, session) {
   const told = Boolean(session.told) || session.phase === "stopping" || session.phase === "closing";
   setAttribute(button, "aria-disabled", told ? "true" : null);
   setAttribute(button, "aria-label", `Drain ${nameOf(session)}, session ${session.id}`);
-  setAttribute(button, "title", told ? "It was told to stop already." : null);
+  setAttribute(button, "title", told ? "It was asked to stop already." : null);
 }
 
 function renderPager() {
@@ -789,34 +850,71 @@ function directionOf(name) {
   return turned !== sortedByMoment.has(name) ? "descending" : "ascending";
 }
 
-// ---- Rendering: who ended last
+// ---- Rendering: the sessions that ended last
 
-let endedShown = null; // the newest event that is in the list
+let endedShown = null; // the newest event that is in the list, and the outcome that the list is of
 
 function renderEnded() {
   const [newest] = model.ended;
-  if (!newest || newest === endedShown) return;
-  const at = model.ended.indexOf(endedShown);
-  const fresh = at < 0 ? model.ended : model.ended.slice(0, at);
-  endedShown = newest;
+  const outcome = byID("ended-outcome").value;
+  if (!newest || (newest === endedShown?.newest && outcome === endedShown.outcome)) return;
   const list = byID("ended-list");
-  list.prepend(...fresh.map(endedItem));
-  while (list.children.length > endedMost) list.lastElementChild.remove();
-  show(byID("ended-none"), false);
+  const at = outcome === endedShown?.outcome ? model.ended.indexOf(endedShown.newest) : -1;
+  const fresh = at < 0 ? model.ended : model.ended.slice(0, at);
+  endedShown = { newest, outcome };
+  if (at < 0) list.replaceChildren();
+  const events = fresh.map(parsedEnd).filter((event) => !outcome || event.outcome === outcome);
+  list.prepend(...events.slice(0, endedShownMost).map(endedItem));
+  while (list.children.length > endedShownMost) list.lastElementChild.remove();
+  show(byID("ended-none"), list.children.length === 0);
+  setText(byID("ended-none"), outcome ? `No ${inWords(outcome)} session among the last ${count(model.ended.length)}.` : "None since this page was opened.");
 }
 
-function endedItem({ data, at }) {
-  const event = JSON.parse(data);
+function parsedEnd(ended) {
+  ended.event ??= { ...JSON.parse(ended.data), at: ended.at };
+  return ended.event;
+}
+
+function endedItem(event) {
   const item = element("li");
   const outcome = element("span", "outcome", inWords(event.outcome));
   outcome.dataset.outcome = event.outcome;
   const who = element("span", "who", nameOf(event));
   who.title = event.id;
   const code = event.code ? `${event.code} ` : "";
-  const why = element("span", "why", `${code}${event.reason ?? ""}${event.error ? ` (${event.error})` : ""}`);
-  const when = `after ${duration(event.age_seconds)}${event.stop_seconds ? `, stopped in ${took(event.stop_seconds)}` : ""}, at ${clockTime(at)}`;
-  item.append(who, outcome, why, element("span", "when", when));
+  const waited = event.waited_for ? `, waited for ${event.waited_for}` : "";
+  const why = element("span", "why", `${code}${event.reason ?? ""}${waited}${event.error ? ` (${event.error})` : ""}`);
+  const when = `after ${duration(event.age_seconds)}${event.stop_seconds ? `, stopped in ${took(event.stop_seconds)}` : ""}, at ${clockTime(event.at)}`;
+  item.append(who, outcome, why, element("span", "when", when), copyButton(event.id));
+  const trace = traceLink(event);
+  if (trace) item.append(trace);
   return item;
+}
+
+function copyButton(id) {
+  const button = element("button", "copy", "Copy ID");
+  button.type = "button";
+  button.setAttribute("aria-label", `Copy the ID of session ${id}`);
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(id);
+      say(`Copied ${id}.`);
+    } catch {
+      say(`The browser lets nothing be copied here. The ID is ${id}.`);
+    }
+  });
+  return button;
+}
+
+// traceLink leads to a session's trace, where the gateway knows how.
+function traceLink(event) {
+  const template = model.state?.instance?.trace_url;
+  if (!template || !event.trace_id) return null;
+  const link = element("a", "", "Trace");
+  link.href = template.replaceAll("{trace}", encodeURIComponent(event.trace_id));
+  link.target = "_blank";
+  link.rel = "noreferrer";
+  return link;
 }
 
 // ---- What the operator does
@@ -884,8 +982,8 @@ async function drainAll() {
   const fields = await confirmed({
     title: open === 1 ? "Drain the only session?" : `Drain all ${count(open)} sessions?`,
     lines: [
-      "New sessions are refused from now on, and each open one is told to stop. Running workflows get their grace; who is still here at the deadline is killed.",
-      "The process stays up, refusing, until it is resumed or told to exit.",
+      "New sessions are refused from now on, and each open one is asked to stop. Running workflows get their grace; sessions that are left at the deadline are killed.",
+      "The process stays up, refusing, until it is resumed or ended.",
     ],
     go: "Drain all",
     danger: true,
@@ -899,7 +997,7 @@ async function drainOne(id) {
   const fields = await confirmed({
     title: `Drain ${nameOf(session)}?`,
     lines: [
-      "Its agent is told to stop the workflow, and its client is told to come back, which it may do at once. All other sessions go on.",
+      "Its agent is asked to stop the workflow, and its client to come back, which it may do at once. All other sessions go on.",
       `Session ${id}, client ${session.remote}.`,
     ],
     go: "Drain",
@@ -911,7 +1009,7 @@ async function drainOne(id) {
 async function resume() {
   const fields = await confirmed({
     title: "Resume?",
-    lines: ["New sessions are admitted again. Those that were told to stop do stop."],
+    lines: ["New sessions are admitted again. Those that were asked to stop do stop."],
     go: "Resume",
   });
   if (fields) await post("/resume", {}, "Resuming");
@@ -929,6 +1027,7 @@ function listenToTheOperator() {
 }
 
 function listenToTheView() {
+  byID("ended-outcome").addEventListener("change", renderEnded);
   byID("filters").addEventListener("submit", (event) => event.preventDefault());
   byID("filter-q").addEventListener("input", (event) => setView({ q: event.target.value }));
   byID("filter-phase").addEventListener("change", (event) => setView({ phase: event.target.value }));
@@ -956,14 +1055,19 @@ function listenToTheDialog() {
   byID("confirm").addEventListener("close", dialogClosed);
 }
 
+let ticks = 0;
+
 function tick() {
   if (document.hidden) return;
   if (!model.lostSince) {
     sessionsChanged();
     if (model.state?.leaseStore) readDrains(); // no event tells of the store
+    if (++ticks % slowly === 0) readSlowly();
   }
   render();
 }
+
+const past = createHistory({ byID, element, setText, setAttribute, show, ask, count, bytes, took, clockTime, sessionsOf, inWords });
 
 function start() {
   listenToTheOperator();

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/admin/page"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
 // backend is a gateway as the page sees it: it answers the admin API out of memory, and does with its
@@ -31,6 +33,11 @@ type backend struct {
 	posts     []string // what was asked for, with its fields
 	reads     int      // of pages of the table
 	store     any      // the lease store; nil: none
+	instance  any      // nil: not said
+	samples   []history.Sample
+	past      []history.Over
+	reports   map[string]*history.Summary
+	estimate  admin.Estimate
 }
 
 type flow struct {
@@ -115,6 +122,11 @@ func (b *backend) routes(files http.Handler) http.Handler {
 	mux.HandleFunc("GET /sessions", b.getSessions)
 	mux.HandleFunc("GET /drain", b.getDrain)
 	mux.HandleFunc("GET /events", b.getEvents)
+	mux.HandleFunc("GET /history", func(w http.ResponseWriter, _ *http.Request) { b.locked(func() { reply(w, 200, b.historyLocked()) }) })
+	mux.HandleFunc("GET /drains/{id}", func(w http.ResponseWriter, r *http.Request) {
+		b.locked(func() { reply(w, 200, b.reports[r.PathValue("id")]) })
+	})
+	mux.HandleFunc("GET /drain/estimate", func(w http.ResponseWriter, _ *http.Request) { b.locked(func() { reply(w, 200, b.estimate) }) })
 	mux.HandleFunc("POST /drain", b.posted(b.postDrain))
 	mux.HandleFunc("POST /sessions/{id}/drain", b.posted(b.postSessionDrain))
 	mux.HandleFunc("POST /resume", b.posted(b.postResume))
@@ -204,7 +216,14 @@ func (b *backend) stateLocked() map[string]any {
 	if b.store != nil {
 		state["lease_store"] = b.store
 	}
+	if b.instance != nil {
+		state["instance"] = b.instance
+	}
 	return state
+}
+
+func (b *backend) historyLocked() history.View {
+	return history.View{Samples: append([]history.Sample{}, b.samples...), Drains: append([]history.Over{}, b.past...)}
 }
 
 func (b *backend) getEvents(w http.ResponseWriter, r *http.Request) {

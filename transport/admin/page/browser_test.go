@@ -319,7 +319,7 @@ func (p *tab) drainsAll(b *backend) {
 	}
 	p.WaitFor(`document.querySelectorAll("#holding-list li").length === 20`)
 	p.WaitText("#holding-list .why", "agent has not ended its stream")
-	if got := p.Text("#holding-more"); got != "The 20 oldest of the 40 that were told and are left." {
+	if got := p.Text("#holding-more"); got != "The 20 oldest of the 40 that were asked to stop and are left." {
 		p.T.Errorf("who is not shown: %q", got)
 	}
 }

@@ -18,6 +18,9 @@ var index []byte
 //go:embed app.js
 var script []byte
 
+//go:embed history.js
+var historyScript []byte
+
 //go:embed style.css
 var style []byte
 
@@ -35,8 +38,12 @@ func Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /{$}", document())
 	mux.Handle("GET /assets/app.js", asset("text/javascript; charset=utf-8", script))
+	mux.Handle("GET /assets/history.js", asset("text/javascript; charset=utf-8", historyScript))
 	mux.Handle("GET /assets/style.css", asset("text/css; charset=utf-8", style))
 	mux.Handle("GET /assets/icon.svg", asset("image/svg+xml", icon))
+	for state, colour := range map[string]string{"draining": "#b26a00", "drained": "#6b7280", "lost": "#b3261e"} {
+		mux.Handle("GET /assets/icon-"+state+".svg", asset("image/svg+xml", bytes.Replace(icon, []byte("#1d5bb8"), []byte(colour), 1)))
+	}
 	return Guard(mux)
 }
 

@@ -50,6 +50,8 @@ type Flags struct {
 
 	Report string `group:"Telemetry" type:"path" placeholder:"PATH" help:"Write the drain's report to this file, as JSON; in a folder keep a file of each of the last 20 drains. A place where it can't be written is refused at start."`
 
+	TraceURL string `group:"Telemetry" name:"trace-url" placeholder:"URL" help:"Link sessions on the operator's page to their traces: a URL with {trace} for the trace's ID."`
+
 	OTLPEndpoint string `group:"Telemetry" name:"otlp-endpoint" placeholder:"URL" help:"Send traces to this OpenTelemetry collector, by OTLP over gRPC: http://host:4317, or https://."`
 }
 
@@ -121,6 +123,7 @@ func (f *Flags) Options(passed systemd.Sockets, version string, log *slog.Logger
 		},
 		ReportPath: f.Report,
 		Name:       f.Name,
+		TraceURL:   f.TraceURL,
 		Tracing:    tracing.Options{Endpoint: f.OTLPEndpoint},
 		Log:        log,
 		Version:    version,
@@ -137,7 +140,7 @@ func (f *Flags) checkPath() error {
 
 // Error names the flag of an option that a gateway can't work with.
 func Error(err error) error {
-	flags := map[string]string{"ReportPath": "--report: ", "LeaseStore": "--lease-url: ", "Tracing": "--otlp-endpoint: "}
+	flags := map[string]string{"ReportPath": "--report: ", "LeaseStore": "--lease-url: ", "Tracing": "--otlp-endpoint: ", "TraceURL": "--trace-url "}
 	var wrong *gateway.OptionError
 	if !errors.As(err, &wrong) || flags[wrong.Option] == "" {
 		return err
