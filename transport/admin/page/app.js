@@ -10,7 +10,7 @@
 // - An event about a session changes nothing here: it asks for the visible page to be read again.
 //   So no more than one page of sessions is ever held, however many there are and however fast they
 //   change. Only the drains' own events, which bring their whole state, are taken as they are.
-// - A reader asks at most every 250 ms, once at a time, and leaves the gateway at least as long
+// - A reader asks at most every 500 ms, once at a time, and leaves the gateway at least as long
 //   in peace as its last answer took.
 // - Rendering patches what differs. Rows are known by their session's id, so that focus, selection
 //   and scroll survive.
@@ -22,7 +22,7 @@
 import { createHistory } from "./history.js";
 
 const pageSize = 50;
-const readGap = 250; // ms between two reads of one kind
+const readGap = 500; // ms between two reads of one kind
 const answerTime = 15000; // ms for an answer, and for the events to begin
 const retryFirst = 500; // ms until the events are opened again, doubled up to retryMost
 const retryMost = 5000;

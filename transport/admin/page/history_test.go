@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -194,5 +196,88 @@ func TestAxeFindsNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// churn changes 5,000 sessions for as long as the test runs.
+func (b *backend) churn(t *testing.T) {
+	b.add(5000, nil)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond): // 200 events a second
+			}
+			b.locked(func() {
+				s := b.sessions[i%len(b.sessions)]
+				s.Received.Messages++
+				s.Sent.Messages += 2
+				b.enter(s, []string{"serving", "stopping", "closing"}[i/len(b.sessions)%3], "agent")
+			})
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-done
+	})
+}
+
+func TestNothingMovesWhileRowsChange(t *testing.T) {
+	b := newBackend(t)
+	b.remember()
+	b.churn(t)
+	p := open(t, b, "")
+	p.WaitFor(`document.querySelectorAll("#rows tr").length === 50 && !document.getElementById("plots").hidden && !document.getElementById("estimate").hidden`)
+	eval[bool](p, `(window.shift = 0, new PerformanceObserver((list) => {
+		for (const entry of list.getEntries()) {
+			window.shift += entry.value;
+			window.moved = entry.sources.map((s) => s.node?.nodeName + "." + s.node?.className + "#" + s.node?.id + " " + s.node?.textContent.slice(0, 30)).join("; ");
+		}
+	}).observe({type: "layout-shift"}), true)`)
+	time.Sleep(5 * time.Second)
+	if shift := eval[float64](p, "window.shift"); shift > 0.01 {
+		t.Errorf("the layout has shifted by %v: %s", shift, eval[string](p, "window.moved"))
+	}
+}
+
+// An idle tab must not cost its operator's machine: the best of a few windows counts, since others use this one.
+func TestATabThatIsLeftOpenCostsLittle(t *testing.T) {
+	const promise = 0.10 // of a core
+	b := newBackend(t)
+	b.remember()
+	b.churn(t)
+	ctx := pagetest.Browser(t)
+	p := openIn(ctx, t, b, "")
+	p.WaitFor(`document.querySelectorAll("#rows tr").length === 50`)
+	busy := func() float64 {
+		metrics, err := chromedp.Call(ctx, performance.GetMetrics, cdp.Empty{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range metrics.Metrics {
+			if m.Name == "TaskDuration" {
+				return m.Value
+			}
+		}
+		t.Fatal("no TaskDuration")
+		return 0
+	}
+	if _, err := chromedp.Call(ctx, performance.Enable, performance.EnableParams{}); err != nil {
+		t.Fatal(err)
+	}
+	best := 1.0
+	for range 5 {
+		began, before := time.Now(), busy()
+		time.Sleep(3 * time.Second)
+		if best = min(best, (busy()-before)/time.Since(began).Seconds()); best < promise {
+			break
+		}
+	}
+	t.Logf("%.1f %% of a core", 100*best)
+	if best > promise {
+		t.Errorf("%.1f %% of a core, want %v %% at most", 100*best, 100*promise)
 	}
 }
