@@ -16,8 +16,8 @@ type topCmd struct {
 
 // Help is shown by "lastcall top --help".
 func (*topCmd) Help() string {
-	return `It shows the sessions of a gateway as they are each second, and how a drain goes, and can drain one
-or all. Of many sessions it asks only for those on the screen. Press ? for the keys. Colours are left
+	return `It shows the sessions of a gateway as they are each second, the last hour in a line, and how a drain
+goes, and can drain one or all. Enter shows all of the selected session. Of many sessions it asks only for those on the screen. Press ? for the keys. Colours are left
 out where NO_COLOR is set.
 
 Exit codes: 0 ended with q or Ctrl-C; 1 the gateway can't be asked at the start; 2 a flag is wrong, or

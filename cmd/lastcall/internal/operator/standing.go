@@ -23,13 +23,13 @@ func LookAt(ctx context.Context, gateway *adminapi.Client, query adminapi.Query)
 	return sessions, state, err
 }
 
-// sessionPhases returns the phases that a listed session can be in, in their order.
-func sessionPhases() []string { return []string{"opening", "serving", "stopping", "closing"} }
+// SessionPhases returns the phases that a listed session can be in, in their order.
+func SessionPhases() []string { return []string{"opening", "serving", "stopping", "closing"} }
 
 // SessionsOf counts all sessions of a gateway, whatever was asked for.
 func SessionsOf(sessions *adminapi.Sessions) int {
 	all := 0
-	for _, phase := range sessionPhases() {
+	for _, phase := range SessionPhases() {
 		all += sessions.Phases[phase]
 	}
 	return all
@@ -38,7 +38,7 @@ func SessionsOf(sessions *adminapi.Sessions) int {
 // PhasesText is "12 sessions: 10 serving, 2 stopping".
 func PhasesText(sessions *adminapi.Sessions) string {
 	var phases []string
-	for _, phase := range sessionPhases() {
+	for _, phase := range SessionPhases() {
 		if n := sessions.Phases[phase]; n > 0 {
 			phases = append(phases, fmt.Sprintf("%d %s", n, phase))
 		}

@@ -28,14 +28,14 @@ func sessionColumns() []Column {
 		{"WORKFLOW", 8, 1, false, func(s *adminapi.Session, _ time.Time) string { return SafeCell(NameOf(s)) }},
 		{"ID", 16, 0, false, func(s *adminapi.Session, _ time.Time) string { return SafeCell(s.ID) }},
 		{"PHASE", 8, 1, false, func(s *adminapi.Session, _ time.Time) string { return SafeCell(s.Phase) }},
-		{"FOR", 6, 5, true, func(s *adminapi.Session, now time.Time) string { return sinceText(s.Since, now) }},
-		{"AGE", 6, 2, true, func(s *adminapi.Session, now time.Time) string { return sinceText(s.Started, now) }},
+		{"FOR", 6, 5, true, func(s *adminapi.Session, now time.Time) string { return Since(s.Since, now) }},
+		{"AGE", 6, 2, true, func(s *adminapi.Session, now time.Time) string { return Since(s.Started, now) }},
 		{"REMOTE", 21, 9, false, func(s *adminapi.Session, _ time.Time) string { return SafeCell(s.Remote) }},
 		{"AGENT", 21, 8, false, func(s *adminapi.Session, _ time.Time) string { return SafeCell(s.Agent) }},
 		{"IN", 5, 4, true, func(s *adminapi.Session, _ time.Time) string { return countText(s.Received.Messages) }},
 		{"OUT", 5, 4, true, func(s *adminapi.Session, _ time.Time) string { return countText(s.Sent.Messages) }},
 		{"TOOLS", 5, 7, true, func(s *adminapi.Session, _ time.Time) string { return strconv.Itoa(s.ToolsRunning) }},
-		{"LAST", 6, 6, true, func(s *adminapi.Session, now time.Time) string { return sinceText(s.LastMessage, now) }},
+		{"LAST", 6, 6, true, func(s *adminapi.Session, now time.Time) string { return Since(s.LastMessage, now) }},
 		{"WAITS FOR", 15, 3, false, func(s *adminapi.Session, _ time.Time) string { return SafeCell(string(s.WaitsFor)) }},
 	}
 }
@@ -59,9 +59,9 @@ func SafeCell(text string) string {
 	return text
 }
 
-// sinceText is a time that has passed, in its two largest units: 4m12s. The clock that it began by
+// Since is a time that has passed, in its two largest units: 4m12s. The clock that it began by
 // may be ahead of ours.
-func sinceText(began, now time.Time) string {
+func Since(began, now time.Time) string {
 	if began.IsZero() {
 		return "-"
 	}
@@ -90,6 +90,9 @@ func countText(n uint64) string {
 	}
 	return "many"
 }
+
+// Count is a number of sessions in five characters at most.
+func Count(n int) string { return countText(uint64(max(0, n))) }
 
 // SessionTable is a header and a line for each session, as wide as their texts are.
 func SessionTable(sessions []adminapi.Session, now time.Time) []string {

@@ -3,6 +3,7 @@ package top
 
 import (
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/history"
 	"github.com/lastcall-go/lastcall/transport/printable"
 )
 
@@ -27,13 +29,18 @@ type topModel struct {
 	sort    int // of topSorts
 	reverse bool
 	filter  string
-	cursor  int // which of all the sessions is selected
-	offset  int // which of them is the first on the screen
+	phase   string // only sessions in it. Empty: in any
+	cursor  int    // which of all the sessions is selected
+	offset  int    // which of them is the first on the screen
 
 	page  *adminapi.Sessions // nil: nothing was answered yet
 	from  int                // which of the sessions is the page's first
 	state *adminapi.State
 	rates topRates
+
+	past    *history.View // the last hour. nil: it is not known
+	pastAt  time.Time     // when it was asked for
+	details topDetail
 
 	failed error     // nil: the last look was answered
 	since  time.Time // when it was answered last
@@ -55,6 +62,7 @@ const (
 	topFiltering
 	topConfirming
 	topHelping
+	topDetailing
 )
 
 // topConfirm is what happens if the answer is yes.
@@ -125,7 +133,14 @@ func (m *topModel) look() tea.Cmd {
 	if by.descending != m.reverse {
 		order = "-" + order
 	}
-	return m.gateway.look(from, adminapi.Query{Text: m.filter, Sort: order, Offset: from, Limit: 3 * rows})
+	look := topLook{query: adminapi.Query{Text: m.filter, Phase: m.phase, Sort: order, Offset: from, Limit: 3 * rows}}
+	if m.now.IsZero() || m.now.Sub(m.pastAt) >= history.Every {
+		m.pastAt, look.past = m.now, true
+	}
+	if m.mode == topDetailing {
+		look.session = m.details.id
+	}
+	return m.gateway.look(from, look)
 }
 
 func (m *topModel) looked(l topLooked) tea.Cmd {
@@ -136,6 +151,10 @@ func (m *topModel) looked(l topLooked) tea.Cmd {
 		m.since = l.at
 		m.rates.take(l.sessions.Sessions, l.at)
 		m.page, m.from, m.state = l.sessions, l.from, l.state
+		if l.past != nil {
+			m.past = l.past
+		}
+		m.seen(l)
 		m.keepInView()
 	}
 	if m.stale || l.err == nil && !m.covered() {
@@ -143,6 +162,17 @@ func (m *topModel) looked(l topLooked) tea.Cmd {
 		return m.look()
 	}
 	return m.gateway.wait(m.tick)
+}
+
+// seen takes what was seen of the session that is shown alone.
+func (m *topModel) seen(l topLooked) {
+	if m.mode != topDetailing || l.asked != m.details.id {
+		return
+	}
+	m.details.gone = l.session == nil
+	if l.session != nil {
+		m.details.session = l.session
+	}
 }
 
 // rows are how many sessions the screen has room for.
@@ -216,6 +246,8 @@ func (m *topModel) key(key string) tea.Cmd {
 	case topHelping:
 		m.mode = topBrowsing
 		return nil
+	case topDetailing:
+		return m.detailKey(key)
 	}
 	m.notice = ""
 	if cmd, moves := m.moveKey(key); moves {
@@ -256,12 +288,42 @@ func (m *topModel) commandKey(key string) tea.Cmd {
 	case "r":
 		m.reverse = !m.reverse
 		return m.look()
+	case "p":
+		phases := append([]string{""}, operator.SessionPhases()...)
+		m.phase = phases[(slices.Index(phases, m.phase)+1)%len(phases)]
+		m.cursor, m.offset = 0, 0
+		return m.look()
+	case "enter":
+		return m.showSession()
 	case "d":
 		m.askSession()
 	case "D":
 		m.askAll()
 	case "R":
 		return m.gateway.resume()
+	}
+	return nil
+}
+
+// showSession shows the selected session alone.
+func (m *topModel) showSession() tea.Cmd {
+	s := m.session(m.cursor)
+	if s == nil {
+		m.notice = "no session is selected"
+		return nil
+	}
+	m.mode, m.details = topDetailing, topDetail{id: s.ID, session: s}
+	return m.look()
+}
+
+func (m *topModel) detailKey(key string) tea.Cmd {
+	switch key {
+	case "q":
+		return tea.Quit
+	case "esc", "enter", "backspace":
+		m.mode = topBrowsing
+	case "d":
+		m.askAbout(m.details.session)
 	}
 	return nil
 }
@@ -273,6 +335,10 @@ func (m *topModel) askSession() {
 		m.notice = "no session is selected"
 		return
 	}
+	m.askAbout(s)
+}
+
+func (m *topModel) askAbout(s *adminapi.Session) {
 	id := s.ID
 	m.mode = topConfirming
 	m.confirm = topConfirm{

@@ -1,8 +1,11 @@
 package top
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -10,6 +13,7 @@ import (
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator"
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/terminal"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
 // Options is what top shows.
@@ -48,16 +52,38 @@ type topLooked struct {
 	from     int // which of the sessions is the first of these
 	sessions *adminapi.Sessions
 	state    *adminapi.State
+	past     *history.View // nil: not asked for, or the gateway keeps none
+	asked    string        // the session that was asked for alone
+	session  *adminapi.Session
 	err      error
 	at       time.Time
 }
 
-func (g topGateway) look(from int, query adminapi.Query) tea.Cmd {
+// topLook is what is looked at.
+type topLook struct {
+	query   adminapi.Query
+	past    bool   // the last hour, too
+	session string // and this session alone. Empty: none
+}
+
+func (g topGateway) look(from int, what topLook) tea.Cmd {
 	all := g.only
-	all.Text, all.Sort, all.Offset, all.Limit = query.Text, query.Sort, query.Offset, query.Limit
+	all.Text, all.Sort, all.Offset, all.Limit = what.query.Text, what.query.Sort, what.query.Offset, what.query.Limit
+	all.Phase = cmp.Or(what.query.Phase, all.Phase)
 	return func() tea.Msg {
-		sessions, state, err := operator.LookAt(g.ctx, g.gateway, all)
-		return topLooked{from, sessions, state, err, time.Now()}
+		l := topLooked{from: from, asked: what.session}
+		l.sessions, l.state, l.err = operator.LookAt(g.ctx, g.gateway, all)
+		if what.past && l.err == nil {
+			l.past, _ = g.gateway.History(g.ctx) // an older gateway has none
+		}
+		if what.session != "" && l.err == nil {
+			l.session, l.err = g.gateway.Session(g.ctx, what.session)
+			if status := new(adminapi.StatusError); errors.As(l.err, &status) && status.Status == http.StatusNotFound {
+				l.err = nil // it has ended
+			}
+		}
+		l.at = time.Now()
+		return l
 	}
 }
 

@@ -40,12 +40,11 @@ func (m *topModel) View() tea.View {
 
 // text is what the screen shows.
 func (m *topModel) text() string {
-	if m.mode == topHelping {
-		lines := topHelp()
-		for i := range lines {
-			lines[i] = m.line(lines[i])
-		}
-		return m.fit(lines)
+	switch m.mode {
+	case topHelping:
+		return m.whole(topHelp())
+	case topDetailing:
+		return m.whole(detailLines(&m.details, m.now))
 	}
 	lines := []string{
 		m.style.title.Render(m.line(m.titleText())),
@@ -53,6 +52,14 @@ func (m *topModel) text() string {
 		m.standingLine(),
 	}
 	return m.fit(append(append(lines, m.table()...), m.lastLine()))
+}
+
+// whole are the lines of a screen without a table.
+func (m *topModel) whole(lines []string) string {
+	for i := range lines {
+		lines[i] = m.line(lines[i])
+	}
+	return m.fit(lines)
 }
 
 // fit is what the screen has room for: bubbletea would leave out the first lines.
@@ -85,6 +92,9 @@ func (m *topModel) listText() string {
 		order = "descending"
 	}
 	text := fmt.Sprintf("by %s, %s", by.name, order)
+	if m.phase != "" {
+		text += " · only " + m.phase
+	}
 	if m.filter != "" {
 		text += fmt.Sprintf(" · %d match %q", m.total(), m.filter)
 	}
@@ -98,7 +108,7 @@ func (m *topModel) listText() string {
 	return text
 }
 
-// standingLine is what keeps the gateway from serving, if something does.
+// standingLine is what keeps the gateway from serving, if something does, and else the last hour.
 func (m *topModel) standingLine() string {
 	switch {
 	case m.failed != nil && m.page == nil:
@@ -114,7 +124,7 @@ func (m *topModel) standingLine() string {
 	if m.state.State == actors.Idle && !m.state.Final {
 		return m.style.drain.Render(m.line("drained: new sessions are refused until R"))
 	}
-	return ""
+	return m.line(trendText(m.past, m.now))
 }
 
 // table is the header and as many lines as there is room for, empty ones too.
@@ -145,7 +155,7 @@ func (m *topModel) lastLine() string {
 	case m.notice != "":
 		return m.line(m.notice)
 	}
-	return m.line("s sort  r reverse  / filter  d drain  D drain all  R resume  ? help  q quit")
+	return m.line("s sort  r reverse  / filter  p phase  Enter details  d drain  ? help  q quit")
 }
 
 func topHelp() []string {
@@ -156,6 +166,8 @@ func topHelp() []string {
 		"s                 sort by the next of: started, phase, workflow, agent,",
 		"                  messages, bytes, last message",
 		"r                 turn the order round",
+		"p                 show the sessions of one phase, of the next, of any",
+		"Enter             all that is known of the selected session; Esc goes back",
 		"/                 show those whose id, workflow, address or agent has a text",
 		"d                 drain the selected session (asks first)",
 		"D                 drain all, and refuse new ones (asks first)",

@@ -18,6 +18,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors"
 	adminapi "github.com/lastcall-go/lastcall/transport/admin"
+	"github.com/lastcall-go/lastcall/transport/history"
 )
 
 // Gateway is the admin API of a gateway of which there is nothing else. What a drain does is the
@@ -34,6 +35,7 @@ type Gateway struct {
 	Streams  map[chan adminapi.Event]bool
 	OnDrain  func(d *adminapi.Drain) // before it is answered, with mu locked
 	NoEvents bool
+	Past     *history.View // nil: it keeps no history
 	Slowness time.Duration // until an event stream begins
 	Seen     []string      // paths, in their order
 }
@@ -47,6 +49,8 @@ func New(t *testing.T, sessions ...adminapi.Session) *Gateway {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /sessions", g.getSessions)
+	mux.HandleFunc("GET /sessions/{id}", g.getSession)
+	mux.HandleFunc("GET /history", g.getHistory)
 	mux.HandleFunc("GET /drain", func(w http.ResponseWriter, _ *http.Request) { g.answer(w, &g.State) })
 	mux.HandleFunc("GET /events", g.getEvents)
 	mux.HandleFunc("POST /drain", g.post)
@@ -277,3 +281,23 @@ func AllDrained(n int) map[actors.Outcome]int { return map[actors.Outcome]int{ac
 const EvilText = "\x1b]0;evil\x07\u009b2J\u202e\n😀" // a title, a C1 control, a change of direction
 
 var AnID = regexp.MustCompile(`id[0-9]{4}`)
+
+func (g *Gateway) getSession(w http.ResponseWriter, r *http.Request) {
+	g.Mu.Lock()
+	defer g.Mu.Unlock()
+	for i := range g.Sessions {
+		if g.Sessions[i].ID == r.PathValue("id") {
+			_ = json.NewEncoder(w).Encode(&g.Sessions[i])
+			return
+		}
+	}
+	http.Error(w, "no such session", http.StatusNotFound)
+}
+
+func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request) {
+	if g.Past == nil {
+		http.NotFound(w, r)
+		return
+	}
+	g.answer(w, g.Past)
+}
