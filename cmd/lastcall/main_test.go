@@ -191,6 +191,7 @@ func TestEveryFlagIsAnEnvironmentVariable(t *testing.T) {
 		"serve --log-level":                  "debug",
 		"serve --report":                     "/tmp/report.json",
 		"serve --name":                       "a",
+		"serve --trace-url":                  "https://traces.example/{trace}",
 		"serve --auth":                       "none",
 		"serve --auth-tokens":                "/tmp/tokens",
 		"serve --contract":                   "contract.binpb",

@@ -10,7 +10,7 @@
 // - An event about a session changes nothing here: it asks for the visible page to be read again.
 //   So no more than one page of sessions is ever held, however many there are and however fast they
 //   change. Only the drains' own events, which bring their whole state, are taken as they are.
-// - A reader asks at most every 500 ms, once at a time, and leaves the gateway at least as long
+// - A reader asks at most every second, in a drain every 250 ms, once at a time, and leaves the gateway at least as long
 //   in peace as its last answer took.
 // - Rendering patches what differs. Rows are known by their session's id, so that focus, selection
 //   and scroll survive.
@@ -22,7 +22,8 @@
 import { createHistory } from "./history.js";
 
 const pageSize = 50;
-const readGap = 500; // ms between two reads of one kind
+const readGap = 250; // ms between two reads of one kind in a drain
+const readGapCalm = 1000; // and without one
 const answerTime = 15000; // ms for an answer, and for the events to begin
 const retryFirst = 500; // ms until the events are opened again, doubled up to retryMost
 const retryMost = 5000;
@@ -203,7 +204,7 @@ function reader(about, read) {
       await attempt(about, read);
     } finally {
       const ended = performance.now();
-      earliest = Math.max(began + readGap, ended + (ended - began));
+      earliest = Math.max(began + (underway().length ? readGap : readGapCalm), ended + (ended - began));
       busy = false;
       timer = 0;
     }
@@ -256,7 +257,7 @@ const readHistory = reader("The history", async () => {
 
 // readEstimate asks what a drain would take. During one there is no answer to that.
 const readEstimate = reader("The estimate of a drain", async () => {
-  const serving = model.state?.state === "serving" && !model.state.final;
+  const serving = model.state?.state === "serving" && !model.state.final && !underway().some((drain) => !drain.part);
   model.estimate = serving ? await askOptional("/drain/estimate") : null;
   renderEstimate();
 });
@@ -338,6 +339,7 @@ function lost() {
 
 function takeState(state) {
   const before = model.state;
+  if (before && before.state !== state.state) readEstimate();
   const first = !before;
   model.state = { state: state.state, final: state.final, leaseStore: state.lease_store, instance: state.instance };
   const known = model.drains;

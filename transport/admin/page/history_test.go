@@ -2,13 +2,11 @@ package page_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -131,24 +129,9 @@ func TestTheSessionsThatEndedAreFilteredCopiedAndTraced(t *testing.T) {
 	p.WaitContains("#said", "hung")
 }
 
-// axe is axe-core, which .ci/run fetches from npm.
-func axe(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv("LASTCALL_AXE")
-	if path == "" {
-		t.Skip("LASTCALL_AXE does not name axe-core's axe.min.js")
-	}
-	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(source)
-}
-
 // Every width, both schemes, from no session to 10,000, in a drain with hung agents: axe-core finds nothing, and nothing
 // is wider than the screen.
 func TestAxeFindsNothing(t *testing.T) {
-	source := axe(t)
 	for name, prepare := range map[string]func(b *backend){
 		"no session": func(*backend) {},
 		"3 sessions": func(b *backend) { b.add(3, nil); b.remember() },
@@ -164,37 +147,13 @@ func TestAxeFindsNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBackend(t)
 			prepare(b)
-			ctx := pagetest.Browser(t)
-			p := openIn(ctx, t, b, "")
+			p := open(t, b, "")
 			p.WaitFor(`!document.getElementById("history").hidden`)
 			if len(b.past) > 0 {
 				p.Click(".past summary")
 				p.WaitContains(".report", "hung")
 			}
-			eval[bool](p, source+"; true")
-			for _, width := range []int64{390, 820, 1440} {
-				for _, scheme := range []string{"light", "dark"} {
-					if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 900)); err != nil {
-						t.Fatal(err)
-					}
-					if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-						Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-					}); err != nil {
-						t.Fatal(err)
-					}
-					where := fmt.Sprintf("%s at %d, %s", name, width, scheme)
-					found := eval[string](p, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations.map((v) =>
-						v.id + ": " + v.nodes.slice(0, 3).map((n) => n.target.join(" ") + " " + (n.any[0]?.message ?? n.all[0]?.message ?? "")).join("; ")).join("\n"))`)
-					if found != "" {
-						t.Errorf("%s:\n%s", where, found)
-					}
-					if wide := eval[int](p, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
-						t.Errorf("%s: the page is %d pixels too wide, for %s", where, wide, eval[string](p, `[...document.querySelectorAll("body *")].filter((n) =>
-							n.getBoundingClientRect().right > document.documentElement.clientWidth && !n.closest("#table-box, .plot-table")).map((n) => n.id || n.className || n.tagName).slice(0, 5).join(" ")`))
-					}
-					pagetest.Screenshot(ctx, t, strings.NewReplacer(" ", "-", ",", "").Replace(where))
-				}
-			}
+			p.Axe(name, "#table-box, .plot-table")
 		})
 	}
 }

@@ -300,3 +300,13 @@ func TestThePageInABrowser(t *testing.T) {
 	server.Close()
 	want("document.getElementById('problem').innerText", "does not answer: what is shown may be old")
 }
+
+func TestAxeFindsNothingOnTheFleetsPage(t *testing.T) {
+	up := start(t)
+	up.session("a workflow with a name that is so long that no column of a table has room for it", false)
+	server := httptest.NewServer(pageOf(fleetOf(t, up.url, "127.0.0.1:1")))
+	defer server.Close()
+	tab := pagetest.Open(t, server.URL)
+	tab.WaitContains("#fleet-sessions", "a workflow")
+	tab.Axe("the fleet", ".fleet-box")
+}
