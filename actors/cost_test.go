@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/lastcall-go/lastcall/actors"
+	"github.com/lastcall-go/lastcall/actors/actorstest"
 )
 
 // What a session of Ticket.Run costs beside the handler's own goroutine, which waits for its context in
@@ -131,4 +132,28 @@ func asHandler() byte {
 		used[i] = byte(i)
 	}
 	return used[len(used)/2]
+}
+
+// What an estimate takes of the supervisor's time, beside a snapshot.
+func BenchmarkEstimate(b *testing.B) {
+	supervisor := actorstest.New(b, actors.Options{})
+	for range 10_000 {
+		supervisor.Session().Start()
+	}
+	for name, ask := range map[string]func() error{
+		"snapshot": func() error { _, err := supervisor.Snapshot(b.Context()); return err },
+		"estimate": func() error { _, err := supervisor.Estimate(b.Context(), actors.Drain{}); return err },
+		"in batches": func() error {
+			_, err := supervisor.Estimate(b.Context(), actors.Drain{BatchSize: 100})
+			return err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := ask(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"maps"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -75,9 +77,15 @@ func (s *supervisor) walk(d Drain) walk {
 	if s.draining != nil && (d.Only != nil || !s.draining.isOver()) {
 		return walk{err: ErrDraining}
 	}
-	sessions, p := s.oldestFirst(), s.planOf(d)
-	if d.Only != nil {
+	p := s.planOf(d)
+	var sessions []*child
+	switch {
+	case d.Only != nil:
 		sessions = s.selected(d.Only)
+	case d.BatchSize > 0:
+		sessions = s.oldestFirst()
+	default: // all at once: their order is no matter
+		sessions = slices.Collect(maps.Values(s.sessions))
 	}
 	if d.Only != nil || !s.admits {
 		p.phase = phaseTelling
