@@ -100,7 +100,7 @@ func isPort(host string) bool {
 
 // allowsOrigin reports whether a request comes from no page, from a page of the host that it goes to, or
 // from one of these origins. It is asked of everything that a page could begin: without it any page
-// could start a workflow, with the cookies of the user who looks at it.
+// could start a workflow, with the cookies of its user.
 func allowsOrigin(r *http.Request, patterns []string) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

@@ -179,7 +179,7 @@ func (t *turn) take(ev event) {
 	}
 }
 
-// drain: who has a workflow running may get a grace, who has none stops at once. Where the agent is
+// drain: a session with a running workflow may get a grace, one without stops at once. Where the agent is
 // stopping already, its time may become shorter.
 func (t *turn) drain(ev event) {
 	switch {

@@ -90,7 +90,7 @@ func TestAPassedSocketThatOthersReachNeedsAuth(t *testing.T) {
 	local, _ := systemdtest.Socket(t, "unix", filepath.Join(t.TempDir(), "s"))
 	for _, file := range []*os.File{everywhere, local} {
 		p := startPassing(t, []*os.File{file}, "sessions", "--admin", "127.0.0.1:0")
-		if code := p.exit(patience); code != 2 || !strings.Contains(p.lastLine(), "say who may connect with --auth") {
+		if code := p.exit(patience); code != 2 || !strings.Contains(p.lastLine(), "authorize with --auth") {
 			t.Errorf("exit code %d, %q", code, p.lastLine())
 		}
 		startPassing(t, []*os.File{file}, "sessions", "--admin", "127.0.0.1:0", "--auth", "none").listening().drain(syscall.SIGTERM, 0)

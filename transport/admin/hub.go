@@ -44,7 +44,7 @@ func (h *hub) leave(r *reader) {
 	delete(h.readers, r)
 }
 
-func (h *hub) nobody() bool {
+func (h *hub) unread() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.readers) == 0
@@ -52,7 +52,7 @@ func (h *hub) nobody() bool {
 
 // hear takes each event, one after the other. It encodes it once for all readers.
 func (h *hub) hear(event any) {
-	if h.nobody() {
+	if h.unread() {
 		return
 	}
 	if missed, isNews := event.(actors.EventsMissed); isNews {

@@ -118,7 +118,7 @@ func flow(s *actors.SessionInfo) Flow {
 }
 
 // thenByAge sorts what is equal by age, and that by ID, so that pages neither overlap nor leave
-// anybody out.
+// a session out.
 func thenByAge(by compareSessions, reverse bool) compareSessions {
 	return func(a, b *actors.SessionInfo) int {
 		order := by(a, b)

@@ -143,8 +143,8 @@ func answerTo(requestID, text string) *dap.ClientEvent {
 	}}}
 }
 
-// connectionEnded distinguishes an error that says how a connection ended from one that says that nobody
-// wants to wait any more.
+// connectionEnded distinguishes an error that says how a connection ended from one that says that a call
+// has given up waiting.
 func connectionEnded(err error) bool {
 	var closed *client.CloseError
 	return errors.As(err, &closed) || errors.Is(err, net.ErrClosed)

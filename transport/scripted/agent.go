@@ -56,7 +56,7 @@ type Options struct {
 
 	// Observe is called with what happens on each stream: in order, and for several streams at once. The
 	// stream waits while it runs: Ended is observed before the client can see the end. Nil means
-	// nobody looks.
+	// it is not called.
 	Observe func(Event)
 }
 

@@ -17,7 +17,7 @@ import (
 
 // authFlags say how requests are authorized.
 type authFlags struct {
-	Auth       string `enum:",none,tokens,forward" default:"" placeholder:"HOW" help:"Who may open a session: none (everybody), tokens (--auth-tokens) or forward (--auth-url). Needed where --listen is no loopback address."`
+	Auth       string `enum:",none,tokens,forward" default:"" placeholder:"HOW" help:"What authorizes a session: none (each request is admitted), tokens (--auth-tokens) or forward (--auth-url). Needed where --listen is no loopback address."`
 	AuthTokens string `type:"path" placeholder:"FILE" help:"Bearer tokens that are let in, a line each, made by 'lastcall token'. Read again on SIGHUP."`
 	AuthURL    string `placeholder:"URL" help:"Endpoint that is asked about each request, and answers with a grant."`
 	AuthSecret string `type:"path" placeholder:"FILE" help:"Base64 of 32 bytes, to sign what --auth-url is asked."`
@@ -61,9 +61,9 @@ func (f *authFlags) authorizer(listen, admin string) (grant.Authorizer, []reload
 func (f *authFlags) CheckAuth(listen, admin string) error {
 	switch {
 	case f.Auth == "" && !gateway.IsLoopback(listen):
-		return fmt.Errorf("--listen %s can be reached by others: say who may connect with --auth tokens or --auth forward, or --auth none if something else guards it", listen)
+		return fmt.Errorf("--listen %s can be reached by others: authorize with --auth tokens or --auth forward, or use --auth none if something else guards it", listen)
 	case f.Auth == "" && !gateway.IsLoopback(admin):
-		return fmt.Errorf("--admin %s can be reached by others, who could drain: say who may with --auth tokens or --auth forward, or --auth none if something else guards it", admin)
+		return fmt.Errorf("--admin %s can be reached by others, which could drain: authorize with --auth tokens or --auth forward, or use --auth none if something else guards it", admin)
 	case (f.Auth == "tokens") != (f.AuthTokens != ""):
 		return errors.New("--auth tokens and --auth-tokens go together")
 	case (f.Auth == "forward") != (f.AuthURL != ""):
