@@ -69,7 +69,7 @@ func TestAnEstimateForeseesTheDrain(t *testing.T) {
 	}{
 		"one agent":   {[]string{"a"}, func() actors.Drain { return actors.Drain{} }, 0},
 		"two agents":  {[]string{"a", "b"}, func() actors.Drain { return actors.Drain{} }, 0},
-		"in batches":  {[]string{"a", "b"}, func() actors.Drain { return actors.Drain{BatchSize: 50, BatchInterval: 500 * time.Millisecond} }, 0},
+		"in batches":  {[]string{"b"}, func() actors.Drain { return actors.Drain{BatchSize: 50, BatchInterval: 500 * time.Millisecond} }, 0},
 		"after delay": {[]string{"a"}, func() actors.Drain { return actors.Drain{Delay: 4 * time.Second} }, 0},
 		"after grace": {[]string{"b"}, func() actors.Drain { return actors.Drain{Grace: 6 * time.Second} }, 6 * time.Second},
 		"a part":      {[]string{"a", "b"}, func() actors.Drain { return actors.Drain{Only: &actors.Selection{Agent: "b"}} }, 0},

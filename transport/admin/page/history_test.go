@@ -190,6 +190,8 @@ func TestNothingMovesWhileRowsChange(t *testing.T) {
 	b.churn(t)
 	p := open(t, b, "")
 	p.WaitFor(`document.querySelectorAll("#rows tr").length === 50 && !document.getElementById("plots").hidden && !document.getElementById("estimate").hidden`)
+	// What the page has shown must be drawn too before moves count.
+	eval[bool](p, `new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => drawn(true), 200))))`)
 	eval[bool](p, `(window.shift = 0, new PerformanceObserver((list) => {
 		for (const entry of list.getEntries()) {
 			window.shift += entry.value;
