@@ -76,7 +76,6 @@ func TestAnEstimateForeseesTheDrain(t *testing.T) {
 		"hung agents": {[]string{"c"}, func() actors.Drain { return actors.Drain{} }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			actorstest.Run(t, actors.Options{StopTimeout: 8 * time.Second}, func(t *testing.T, h *actorstest.Supervisor) {
 				random := rand.New(rand.NewPCG(1, 2))
 				crowd(h, random, n, test.agents...)
