@@ -240,7 +240,12 @@ func (s *session) arm(which timer) {
 	case closeTimer:
 		due = time.Now().Add(s.place.CloseTimeout)
 	}
-	s.timer = time.AfterFunc(time.Until(due), func() { s.post(&message{event: ev}) })
+	wait := time.Until(due)
+	if wait <= 0 { // a deadline that has passed
+		s.post(&message{event: ev})
+		return
+	}
+	s.timer = time.AfterFunc(wait, func() { s.post(&message{event: ev}) })
 }
 
 func (s *session) stopBy(timeout time.Duration) time.Time {
