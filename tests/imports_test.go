@@ -33,7 +33,7 @@ func list(t *testing.T, format string, args ...string) []string {
 // layers are all packages, the lowest first. A package imports only packages of lower layers, so that each can
 // be read, tested and embedded without those above it. A new package gets its place here.
 var layers = [][]string{
-	{"proto/dap", "actors", "transport/printable"},
+	{"proto/dap", "actors", "transport/printable", "transport/porttest"},
 	{"actors/relay"},
 	{"actors/actorstest"},
 	// What several parts of the transport need.

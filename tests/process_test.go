@@ -23,6 +23,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -292,7 +293,7 @@ func agentGoesAway(t *testing.T, binary string) {
 }
 
 func agentComesLate(t *testing.T, binary string) {
-	port := freePort(t)
+	port := porttest.Address(t)
 	p := startServe(t, binary, "--agent", port)
 	p.talk("w1").wantClose(actors.CloseGoingAway, "agent unavailable")
 	wantStatus(t, p.admin+"/readyz", http.StatusOK)
@@ -368,17 +369,6 @@ func startAgent(t *testing.T, options scripted.Options) (address string) {
 			t.Error(err)
 		}
 	})
-	return listener.Addr().String()
-}
-
-// freePort is a port without a listener.
-func freePort(t *testing.T) (address string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
 	return listener.Addr().String()
 }
 

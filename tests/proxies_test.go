@@ -18,6 +18,7 @@ import (
 	"github.com/lastcall-go/lastcall/actors"
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -134,10 +135,10 @@ func restartBehind(t *testing.T, binary, remote string, flags []string, proxy fu
 	flags = append(flags, "--log-sessions", "--agent", agent)
 	var instances [2]*instance
 	for i := range instances {
-		instances[i] = &instance{listen: freePort(t), admin: freePort(t)}
+		instances[i] = &instance{listen: porttest.Address(t), admin: porttest.Address(t)}
 		instances[i].start(t, binary, flags)
 	}
-	front := freePort(t)
+	front := porttest.Address(t)
 	runProxy(t, proxy(front, instances), front)
 	a := arrive(t, "ws://"+front+"/api/v4/ai/duo_workflows/ws")
 	for _, i := range []int{0, 1, 0} {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 )
 
 // redisServer is a lease store that a test can stop and start: a Redis or Valkey of its own process
@@ -31,7 +32,7 @@ func startRedis(t *testing.T) *redisServer {
 	t.Helper()
 	redis, _ := exec.LookPath("redis-server")
 	valkey, _ := exec.LookPath("valkey-server")
-	s := &redisServer{t: t, binary: cmp.Or(redis, valkey), address: freePort(t)}
+	s := &redisServer{t: t, binary: cmp.Or(redis, valkey), address: porttest.Address(t)}
 	if s.binary == "" {
 		if os.Getenv("CI") == "true" || os.Getenv("LASTCALL_REQUIRE_REDIS") == "1" {
 			t.Fatal("redis-server is not installed")

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/lastcall-go/lastcall/proto/dap"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 )
 
 // newerContract has a field more in the startRequest, mood, and one in Action, note.
@@ -142,12 +143,7 @@ func TestAContractFromTheAgent(t *testing.T) {
 }
 
 func TestAnAgentThatIsNotThereYetIsAskedAgainForItsContract(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := porttest.Address(t)
 	p := startServe(t, "no daemon", "--agent", address, "--contract", "reflect")
 	serveNewerAgent(t, address, true)
 	p.record("read again")

@@ -27,6 +27,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/proto/dap"
 	"github.com/lastcall-go/lastcall/transport/client"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 	"github.com/lastcall-go/lastcall/transport/scripted"
 )
 
@@ -146,7 +147,7 @@ func monitor(t *testing.T, admin string) *monitored {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, address := t.TempDir(), unusedAddress(t)
+	dir, address := t.TempDir(), porttest.Address(t)
 	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\nscrape_configs:\n"+
 		"  - {job_name: lastcall, static_configs: [{targets: [%q]}]}\n", rules, strings.TrimPrefix(admin, "http://"))
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yml"), []byte(config), 0o600); err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 )
 
 func TestALeaseStoreThatRefusesIsAUsageError(t *testing.T) {
@@ -48,19 +48,8 @@ func TestALeaseStoreThatRefusesIsAUsageError(t *testing.T) {
 	}
 }
 
-// unusedAddress is one that no server listens on yet.
-func unusedAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 func TestALeaseStoreThatCantBeReachedIsAWarning(t *testing.T) {
-	p := startServe(t, "no daemon", "--lease-url", "redis://:s3cret@"+unusedAddress(t), "--lease-failure", "closed")
+	p := startServe(t, "no daemon", "--lease-url", "redis://:s3cret@127.0.0.1:1", "--lease-failure", "closed")
 	warning := p.record("lease store can't be reached yet")
 	if text, err := json.Marshal(warning); err != nil || warning["level"] != "WARN" || warning["failure"] != "closed" || strings.Contains(string(text), "s3cret") {
 		t.Errorf("the log says %s: %v", text, err)
@@ -96,7 +85,7 @@ func (a *adminPort) storeShown() (shown storeShown) {
 }
 
 func TestWithFailureClosedItIsReadyOnceTheLeaseStoreWasReached(t *testing.T) {
-	address := unusedAddress(t)
+	address := porttest.Address(t)
 	began := time.Now()
 	flags := []string{"--lease-url", "redis://" + address, "--lease-ttl", "1s", "--lease-failure"}
 	closed := adminPortOf(startServe(t, "no daemon", append(flags, "closed")...), nil)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/lastcall-go/lastcall/cmd/lastcall/internal/operator/operatortest"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 )
 
 // separate is a lastcall in a process of its own, with standard streams of the test's choice.
@@ -65,12 +66,7 @@ func TestACommandEndsQuietlyWithTheReaderOfItsOutput(t *testing.T) {
 func TestTheAgentOutlivesItsReader(t *testing.T) {
 	for name, stderr := range map[string]*os.File{"gone": broken(t), "stopped": full(t)} {
 		t.Run(name, func(t *testing.T) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			address := listener.Addr().String()
-			listener.Close()
+			address := porttest.Address(t)
 			c := separate(t, "agent", "--listen", address)
 			c.Stderr = stderr
 			if err := c.Start(); err != nil {

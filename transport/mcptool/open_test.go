@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -280,13 +279,8 @@ func failing(t *testing.T) map[string]struct{ url, want string } {
 			<-r.Context().Done() // the stream stays open
 		})
 	}
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody.Close()
 	return map[string]struct{ url, want string }{
-		"refused":                      {"http://" + nobody.Addr().String() + "/hunter2", "connection refused"},
+		"refused":                      {"http://127.0.0.1:1/hunter2", "connection refused"},
 		"unauthorized":                 {status(401), "answered 401 Unauthorized"},
 		"forbidden":                    {status(403), "answered 403 Forbidden"},
 		"broken":                       {status(500), "answered 500 Internal Server Error"},

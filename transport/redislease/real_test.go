@@ -15,7 +15,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/lastcall-go/lastcall/actors/relay"
 	"github.com/lastcall-go/lastcall/transport/lease/leasetest"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 	"github.com/lastcall-go/lastcall/transport/redislease"
 )
 
@@ -38,7 +38,7 @@ func startServer(t *testing.T, args ...string) *process {
 	if binary == "" {
 		t.Skip("redis-server is not installed")
 	}
-	p := &process{binary: binary, port: freePort(t), args: args}
+	p := &process{binary: binary, address: porttest.Address(t), args: args}
 	p.start(t)
 	t.Cleanup(func() { p.stop(t) })
 	return p
@@ -66,7 +66,7 @@ func TestWhatTheServerRefusesIsRefusedAtStart(t *testing.T) {
 	authority := newAuthority(t)
 	protected := startServer(t, "--requirepass", "s3cret")
 	plain := startServer(t)
-	replica := startServer(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(plain.port))
+	replica := startServer(t, "--replicaof", "127.0.0.1 "+plain.port())
 	node := startCluster(t)[0]
 	empty := startServer(t, "--cluster-enabled", "yes")
 	secure := startServer(t, authority.serverArgs(t)...)
@@ -124,7 +124,7 @@ func TestWhatIsUnreachableIsNoRefusal(t *testing.T) {
 	deaf, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer deaf.Close()
-	unused := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	const unused = "127.0.0.1:1"
 	for _, url := range []string{
 		"redis://" + unused,
 		"rediss://" + unused,
@@ -254,7 +254,7 @@ func startCluster(t *testing.T) (nodes []*process) {
 	for i, node := range nodes {
 		root := admin(t, node)
 		must(t, root.ClusterAddSlotsRange(t.Context(), i*third, min((i+1)*third, slots)-1).Err())
-		must(t, root.ClusterMeet(t.Context(), "127.0.0.1", strconv.Itoa(nodes[0].port)).Err())
+		must(t, root.ClusterMeet(t.Context(), "127.0.0.1", nodes[0].port()).Err())
 	}
 	for _, node := range nodes {
 		root := admin(t, node)
@@ -318,14 +318,14 @@ type sentinels struct {
 func startSentinels(t *testing.T) *sentinels {
 	t.Helper()
 	s := &sentinels{master: startServer(t)}
-	s.replica = startServer(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(s.master.port))
+	s.replica = startServer(t, "--replicaof", "127.0.0.1 "+s.master.port())
 	eventually(t, "the replica follows", func() bool {
 		return strings.Contains(admin(t, s.replica).Info(t.Context(), "replication").Val(), "master_link_status:up")
 	})
 	var watching []string
 	for range 3 {
 		file := filepath.Join(t.TempDir(), "sentinel.conf")
-		text := fmt.Sprintf("sentinel monitor main 127.0.0.1 %d 2\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n", s.master.port)
+		text := fmt.Sprintf("sentinel monitor main 127.0.0.1 %s 2\nsentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n", s.master.port())
 		must(t, os.WriteFile(file, []byte(text), 0o600))
 		sentinel := startServer(t, file, "--sentinel")
 		watching = append(watching, sentinel.addr())

@@ -6,12 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -28,7 +28,7 @@ func onEachServer(t *testing.T, test func(t *testing.T, s server)) {
 	t.Parallel()
 	t.Run("miniredis", func(t *testing.T) {
 		t.Parallel()
-		s := &mini{Miniredis: miniredis.NewMiniRedis()}
+		s := &mini{miniredis.NewMiniRedis(), porttest.Address(t)}
 		s.ClockTTL(true)
 		s.start(t)
 		t.Cleanup(s.Close)
@@ -43,7 +43,7 @@ func onEachServer(t *testing.T, test func(t *testing.T, s server)) {
 	}
 	t.Run("real", func(t *testing.T) {
 		t.Parallel()
-		s := &process{binary: binary, port: freePort(t)}
+		s := &process{binary: binary, address: porttest.Address(t)}
 		s.start(t)
 		t.Cleanup(func() { s.stop(t) })
 		test(t, s)
@@ -56,13 +56,16 @@ func serverBinary() string {
 	return cmp.Or(redis, valkey)
 }
 
-type mini struct{ *miniredis.Miniredis }
+type mini struct {
+	*miniredis.Miniredis
+	address string
+}
 
-func (m *mini) addr() string { return m.Addr() }
+func (m *mini) addr() string { return m.address }
 
 func (m *mini) start(t *testing.T) {
 	m.FlushAll()
-	if err := m.Restart(); err != nil {
+	if err := m.StartAddr(m.address); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,13 +74,15 @@ func (m *mini) stop(*testing.T) { m.Close() }
 
 // process is a server of its own process, without persistence.
 type process struct {
-	binary string
-	port   int
-	args   []string // more of them
-	cmd    *exec.Cmd
+	binary  string
+	address string
+	args    []string // more of them
+	cmd     *exec.Cmd
 }
 
-func (p *process) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)) }
+func (p *process) addr() string { return p.address }
+
+func (p *process) port() string { return strings.TrimPrefix(p.address, "127.0.0.1:") }
 
 func (p *process) start(t *testing.T) {
 	t.Helper()
@@ -93,13 +98,13 @@ func (p *process) start(t *testing.T) {
 	if slices.Contains(p.args, "--tls-cert-file") {
 		args, port = append(args, "--port", "0"), "--tls-port"
 	}
-	p.cmd = exec.Command(p.binary, append(append(args, port, strconv.Itoa(p.port)), rest...)...)
+	p.cmd = exec.Command(p.binary, append(append(args, port, p.port()), rest...)...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); !p.answers(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s on port %d doesn't answer", p.binary, p.port)
+			t.Fatalf("%s at %s doesn't answer", p.binary, p.address)
 		}
 	}
 }
@@ -126,15 +131,6 @@ func (p *process) stop(*testing.T) {
 		_ = p.cmd.Wait()
 		p.cmd = nil
 	}
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // admin is an operator's view of a server.

@@ -16,6 +16,7 @@ import (
 	"github.com/lastcall-go/lastcall/transport/admin"
 	"github.com/lastcall-go/lastcall/transport/admin/page"
 	"github.com/lastcall-go/lastcall/transport/history"
+	"github.com/lastcall-go/lastcall/transport/porttest"
 )
 
 // backend is a gateway as the page sees it: it answers the admin API out of memory, and does with its
@@ -88,7 +89,7 @@ type event struct {
 func newBackend(t testing.TB) *backend {
 	t.Helper()
 	b := &backend{t: t}
-	b.start("127.0.0.1:0")
+	b.start(porttest.Address(t))
 	t.Cleanup(func() { b.stop() })
 	return b
 }
