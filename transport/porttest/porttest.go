@@ -10,8 +10,9 @@ import (
 )
 
 // Systems give ports from 32768 up to connections and listeners that ask for any: one of those can be taken
-// between the moment it was seen free and the moment it is needed.
-const first, ports = 10000, 22768
+// between the moment it was seen free and the moment it is needed. A Redis of a cluster also listens on its port
+// plus 10000, which is below that too and none of these.
+const first, ports = 10000, 10000
 
 var next atomic.Uint32
 
